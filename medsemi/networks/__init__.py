@@ -1,0 +1,1 @@
+"""Networks in the form of the published results, where MONAI lacks them."""
