@@ -1,0 +1,262 @@
+"""Refuse data that cannot be trained on, before training starts and in one sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsemi.atomic import write_atomically
+from medsemi.data.manifest import Case, Manifest
+from medsemi.data.reading import read_volume
+from medsemi.errors import DataError, ManifestError
+
+_CACHE_NAME = "checked_volumes.json"
+_CACHE_VERSION = 1
+# A label map has at most 256 values; more are not worth keeping to say that some are wrong.
+_MOST_VALUES = 300
+# Two headers describe one grid when no corner of the volume moves by more than this part of a
+# voxel: quaternions and decimal text round the same affine differently.
+_CORNER_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What the checks need of one decoded volume.
+
+    Attributes:
+        shape: of the array, trailing axes of length 1 beyond the third removed.
+        affine: 4 rows of 4, voxel to millimetres.
+        finite: no NaN and no infinity.
+        digest: of shape and float32 voxels, the same for a copy in another file format or with
+            another compression; empty for a label.
+        values: the distinct values of a label, sorted; empty for an image.
+    """
+
+    shape: tuple[int, ...]
+    affine: tuple[tuple[float, ...], ...]
+    finite: bool
+    digest: str = ""
+    values: tuple[float, ...] = ()
+
+
+def image_facts(path: Path) -> VolumeFacts:
+    """Decode an image and describe it.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    array, affine = _read(path)
+    return replace(_facts(array, affine), digest=_content_digest(array))
+
+
+def label_facts(path: Path) -> VolumeFacts:
+    """Decode a label map and describe it.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    array, affine = _read(path)
+    values = _distinct(array)[:_MOST_VALUES]
+    return replace(_facts(array, affine), values=tuple(float(value) for value in values))
+
+
+def check_training_data(
+    manifest: Manifest, dataset_dir: str | Path, cache_dir: str | Path | None = None
+) -> None:
+    """Refuse a data set that training would stumble over or be misled by.
+
+    Opened are images and labels of the labeled and validation cases and images of the unlabeled
+    ones. No test file and no label of an unlabeled case is opened; they may be absent.
+
+    Args:
+        manifest: the validated split.
+        dataset_dir: the folder that the manifest's paths start from.
+        cache_dir: where to remember what was found, keyed by path, size and time of change of
+            each file, so that the next start is fast; None remembers nothing.
+
+    Raises:
+        ManifestError: a file is missing or unreadable, image and label differ in shape or
+            affine, a label has values outside the classes, a volume has NaN or infinity, or two
+            subsets hold the same image under two names.
+    """
+    folder = Path(dataset_dir)
+    _refuse_missing(manifest, folder)
+    cache = _Cache(Path(cache_dir) / _CACHE_NAME if cache_dir is not None else None)
+    try:
+        _check_content(manifest, folder, cache)
+    except DataError as error:
+        raise ManifestError(str(error)) from error
+    finally:
+        cache.save()
+
+
+def _training_cases(manifest: Manifest) -> Iterator[tuple[str, Case]]:
+    for role in ("labeled", "unlabeled", "validation"):
+        for case in manifest.cases(role):
+            yield role, case
+
+
+def _label_of(role: str, case: Case) -> Path | None:
+    return None if role == "unlabeled" else case.label
+
+
+def _refuse_missing(manifest: Manifest, folder: Path) -> None:
+    missing = [
+        (role, kind, folder / path)
+        for role, case in _training_cases(manifest)
+        for kind, path in (("image", case.image), ("label", _label_of(role, case)))
+        if path is not None and not (folder / path).is_file()
+    ]
+    if missing:
+        role, kind, path = missing[0]
+        more = f" ({len(missing)} files are missing in all)" if len(missing) > 1 else ""
+        raise ManifestError(
+            f"{path}: this {kind} of a {role} case is missing{more};"
+            " check dataset_dir or take the case out of the manifest."
+        )
+
+
+def _check_content(manifest: Manifest, folder: Path, cache: _Cache) -> None:
+    seen: dict[str, tuple[str, Path]] = {}
+    for role, case in _training_cases(manifest):
+        path = folder / case.image
+        image = cache.facts(path, "image")
+        _refuse_not_finite(image, path)
+        _refuse_repeated_content(seen, image, role, path)
+        label_path = _label_of(role, case)
+        if label_path is not None:
+            label = cache.facts(folder / label_path, "label")
+            _refuse_not_finite(label, folder / label_path)
+            _refuse_other_grid(image, label, path, folder / label_path)
+            _refuse_other_values(label, manifest.classes, folder / label_path)
+
+
+def _refuse_not_finite(facts: VolumeFacts, path: Path) -> None:
+    if not facts.finite:
+        raise ManifestError(
+            f"{path}: the volume has NaN or infinite voxels; replace them or remove the case."
+        )
+
+
+def _refuse_repeated_content(
+    seen: dict[str, tuple[str, Path]], facts: VolumeFacts, role: str, path: Path
+) -> None:
+    first_role, first_path = seen.setdefault(facts.digest, (role, path))
+    if first_role != role:
+        raise ManifestError(
+            f"{path}: this {role} image has the same content as the {first_role} image"
+            f" {first_path}; keep it in one subset."
+        )
+
+
+def _refuse_other_grid(image: VolumeFacts, label: VolumeFacts, path: Path, other: Path) -> None:
+    if image.shape[: len(label.shape)] != label.shape:
+        raise ManifestError(
+            f"{other}: the label has shape {label.shape} but its image {path} has {image.shape};"
+            " resample one to the grid of the other."
+        )
+    shift = _largest_corner_shift(image, label)
+    spacing = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
+    if not shift <= _CORNER_TOLERANCE * spacing[spacing > 0].min(initial=np.inf):
+        raise ManifestError(
+            f"{other}: the affine differs from that of its image {path} (a corner of the volume"
+            f" is {shift:.3g} mm away); correct the header or resample."
+        )
+
+
+def _largest_corner_shift(image: VolumeFacts, label: VolumeFacts) -> float:
+    size = (*label.shape, 1, 1, 1)[:3]
+    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)], dtype=np.float64)
+    corners[:, :3] *= np.asarray(size) - 1
+    difference = np.asarray(image.affine) - np.asarray(label.affine)
+    return float(np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max())
+
+
+def _refuse_other_values(label: VolumeFacts, classes: dict[int, str], path: Path) -> None:
+    wrong = [value for value in label.values if value not in classes]
+    if wrong:
+        shown = ", ".join(f"{value:g}" for value in wrong[:5]) + (" ..." if len(wrong) > 5 else "")
+        raise ManifestError(
+            f"{path}: the label has the values {{{shown}}} outside the classes"
+            f" {sorted(classes)}; remap them or add them to 'classes'."
+        )
+
+
+def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    array, affine = read_volume(path)
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    return array, affine
+
+
+def _facts(array: NDArray[Any], affine: NDArray[np.float64]) -> VolumeFacts:
+    finite = array.dtype.kind in "biu" or bool(np.isfinite(array).all())
+    rows = tuple(tuple(float(value) for value in row) for row in affine)
+    return VolumeFacts(tuple(array.shape), rows, finite)
+
+
+def _content_digest(array: NDArray[Any]) -> str:
+    # Adding zero makes -0.0 and 0.0 one; Fortran order is how NIfTI and ITK keep the voxels.
+    voxels = np.asfortranarray(array, dtype=np.float32) + np.float32(0)
+    digest = hashlib.blake2b(repr(array.shape).encode(), digest_size=20)
+    digest.update(np.ascontiguousarray(voxels.T))
+    return digest.hexdigest()
+
+
+def _distinct(array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype == np.uint8:
+        # Counting is much faster than sorting a volume.
+        return np.flatnonzero(np.bincount(array.ravel(order="K"), minlength=256))
+    return np.unique(array)
+
+
+class _Cache:
+    """Facts of files that have not changed since they were last decoded."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known = _load_cache(path) if path is not None else {}
+        self._changed = False
+
+    def facts(self, path: Path, kind: str) -> VolumeFacts:
+        status = path.stat()
+        key = f"{kind}|{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+        if key not in self._known:
+            self._known[key] = image_facts(path) if kind == "image" else label_facts(path)
+            self._changed = True
+        return self._known[key]
+
+    def save(self) -> None:
+        if self._path is None or not self._changed:
+            return
+        content = {key: asdict(facts) for key, facts in self._known.items()}
+        with write_atomically(self._path) as temporary:
+            temporary.write_text(json.dumps({"version": _CACHE_VERSION, "facts": content}))
+
+
+def _load_cache(path: Path) -> dict[str, VolumeFacts]:
+    try:
+        document = json.loads(path.read_text())
+        if document["version"] != _CACHE_VERSION:
+            return {}
+        return {key: _parse_facts(value) for key, value in document["facts"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # A lost or foreign cache costs time, never correctness.
+        return {}
+
+
+def _parse_facts(value: dict[str, Any]) -> VolumeFacts:
+    return VolumeFacts(
+        shape=tuple(value["shape"]),
+        affine=tuple(tuple(row) for row in value["affine"]),
+        finite=value["finite"],
+        digest=value["digest"],
+        values=tuple(value["values"]),
+    )

@@ -1,0 +1,72 @@
+"""Volumes from files, without MONAI: a check or a converter must not wait ten seconds to start."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsemi.errors import DataError
+
+NIFTI = (".nii", ".nii.gz")
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Decode one volume with the intensity scaling of its header applied.
+
+    Args:
+        path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd).
+
+    Returns:
+        The voxels, shape (x, y, z) or (x, y, z, channels), in the stored or scaled type; and the
+        affine (4, 4) from voxel indices to millimetres in NIfTI's (RAS) axes.
+
+    Raises:
+        DataError: the file is of another kind, or damaged.
+    """
+    name = path.name.lower()
+    reader = _read_nifti if name.endswith(NIFTI) else _read_itk if name.endswith(ITK) else None
+    if reader is None:
+        kinds = ", ".join((*NIFTI, *ITK))
+        raise DataError(f"{path}: unknown kind of volume; convert it to one of {kinds}.")
+    try:
+        return reader(path)
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:
+        # nibabel's own ImageFileError inherits from Exception alone.
+        if type(error).__module__.startswith("nibabel"):
+            raise _unreadable(path, error) from error
+        raise
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return DataError(f"{path}: cannot be read as a volume ({reason}); replace the file.")
+
+
+def _read_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    import nibabel
+
+    image = nibabel.load(path)  # type: ignore[attr-defined]
+    return np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
+
+
+def _read_itk(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    import SimpleITK
+
+    image = SimpleITK.ReadImage(str(path))
+    array = SimpleITK.GetArrayFromImage(image)
+    axes = image.GetDimension()
+    channels = array.ndim - axes
+    array = array.transpose(*reversed(range(axes)), *range(axes, axes + channels))
+    affine = np.eye(4)
+    direction = np.asarray(image.GetDirection()).reshape(axes, axes)
+    affine[:axes, :axes] = direction * np.asarray(image.GetSpacing())
+    affine[:axes, 3] = image.GetOrigin()
+    # ITK's axes point left and to the back, NIfTI's right and to the front.
+    return array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
