@@ -102,7 +102,7 @@ def load_manifest(path: str | Path) -> Manifest:
             f"{origin}: not valid JSON at line {error.lineno}, column {error.colno}"
             f" ({error.msg}); correct the file."
         ) from error
-    except _RepeatedKey as error:
+    except _RepeatedKeyError as error:
         raise ManifestError(
             f"{origin}: the key {error.args[0]!r} appears twice; keep one of them."
         ) from error
@@ -158,11 +158,22 @@ def parse_manifest(document: object, origin: str) -> Manifest:
         raise ManifestError(f"{origin}: the list 'labeled' is empty; list at least one case.")
     _refuse_repeated_cases(subsets, origin)
     _refuse_shared_patients(subsets, origin)
-    digest = _digest(classes, subsets)
-    return Manifest(classes=classes, digest=digest, **subsets, **texts)
+    return Manifest(
+        name=texts["name"],
+        classes=classes,
+        labeled=subsets["labeled"],
+        unlabeled=subsets["unlabeled"],
+        validation=subsets["validation"],
+        test=subsets["test"],
+        digest=_digest(classes, subsets),
+        description=texts.get("description", ""),
+        source=texts.get("source", ""),
+        terms=texts.get("terms", ""),
+        protocol=texts.get("protocol", ""),
+    )
 
 
-class _RepeatedKey(Exception):
+class _RepeatedKeyError(Exception):
     """A JSON object with one key twice; the parser alone would keep the last silently."""
 
 
@@ -170,7 +181,7 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise _RepeatedKey(key)
+            raise _RepeatedKeyError(key)
         result[key] = value
     return result
 
@@ -205,10 +216,10 @@ def _parse_subset(document: Mapping[str, Any], role: str, origin: str) -> tuple[
     if not isinstance(entries, list):
         raise ManifestError(f"{origin}: {role!r} must be a list of cases; write [...].")
     patterns = {key: document[key] for key in ("image", "label") if key in document}
-    for key in patterns:
+    for key, pattern in patterns.items():
         if _PLACEHOLDER not in _text(patterns, key, origin):
             raise ManifestError(
-                f"{origin}: the pattern {key!r} is {patterns[key]!r}; it must hold {_PLACEHOLDER}."
+                f"{origin}: the pattern {key!r} is {pattern!r}; it must hold {_PLACEHOLDER}."
             )
     return tuple(_parse_entry(entry, patterns, role, origin) for entry in entries)
 

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,16 +51,14 @@ def _unreadable(path: Path, error: Exception) -> DataError:
 
 
 def _read_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    import nibabel
-
-    image = nibabel.load(path)  # type: ignore[attr-defined]
+    image: Any = nibabel.load(path)
     return np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
 
 
 def _read_itk(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    import SimpleITK
+    import SimpleITK  # noqa: PLC0415 - slow to load, and only these formats need it
 
-    image = SimpleITK.ReadImage(str(path))
+    image: Any = SimpleITK.ReadImage(str(path))
     array = SimpleITK.GetArrayFromImage(image)
     axes = image.GetDimension()
     channels = array.ndim - axes

@@ -226,5 +226,7 @@ def refused(manifest: Manifest, folder: Path, name: str, words: str) -> None:
     with pytest.raises(ManifestError) as caught:
         check_training_data(manifest, folder)
     message = str(caught.value)
-    assert name in message and words in message and "\n" not in message
+    assert name in message
+    assert words in message
+    assert "\n" not in message
     assert message.startswith(str(folder / name))

@@ -98,7 +98,9 @@ def test_refusals_name_the_origin_and_the_fault(changes: dict[str, Any], words: 
     with pytest.raises(ManifestError) as refused:
         parse_manifest(document(**changes), "m.json")
     message = str(refused.value)
-    assert message.startswith("m.json") and words in message and "\n" not in message
+    assert message.startswith("m.json")
+    assert words in message
+    assert "\n" not in message
 
 
 def test_a_test_case_needs_no_label_and_a_list_may_be_absent() -> None:
@@ -107,7 +109,8 @@ def test_a_test_case_needs_no_label_and_a_list_may_be_absent() -> None:
         document(label=None, labeled=labeled, unlabeled=None, validation=None), "m.json"
     )
     assert manifest.test[0].label is None
-    assert manifest.unlabeled == () and manifest.validation == ()
+    assert manifest.unlabeled == ()
+    assert manifest.validation == ()
 
 
 def test_files_round_trip_and_a_bad_document_is_not_written(tmp_path: Path) -> None:
