@@ -1,0 +1,1 @@
+"""What every bundle shares: the configuration linter and the start of a run."""

@@ -1,0 +1,1 @@
+"""Who is labeled, the volumes, and the batch of every step."""

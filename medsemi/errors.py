@@ -1,0 +1,28 @@
+"""Errors for people: one sentence that names the file or key, what is wrong, and what to do.
+
+MedsemiError
+├── ManifestError    a manifest, or the data that it lists, cannot be used
+├── ConfigError      a bundle configuration or an override is wrong
+├── CheckpointError  a checkpoint cannot be loaded or belongs to another configuration
+└── DataError        a volume cannot be read or does not fit
+"""
+
+
+class MedsemiError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class ManifestError(MedsemiError):
+    """A manifest, or the data that it lists, cannot be used."""
+
+
+class ConfigError(MedsemiError):
+    """A bundle configuration or an override is wrong."""
+
+
+class CheckpointError(MedsemiError):
+    """A checkpoint cannot be loaded or belongs to another configuration."""
+
+
+class DataError(MedsemiError):
+    """A volume cannot be read or does not fit."""

@@ -1,0 +1,1 @@
+"""Metrics, inference protocols and the tables they fill."""

@@ -1,0 +1,76 @@
+"""What a method is: the loss of one step, and what follows the optimizer.
+
+The trainer does not know which method runs; a method knows no device, file, or logger.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from medsemi.batch import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class LossTerms:
+    """Named scalars of one step; the total is derived, never stored beside them.
+
+    Attributes:
+        terms: name -> unweighted scalar in float32.
+        weights: name -> weight of the term of that name.
+        monitors: name -> scalar that is logged and not optimized.
+    """
+
+    terms: dict[str, Tensor]
+    weights: dict[str, float]
+    monitors: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum, which is what is differentiated."""
+        return torch.stack([self.weights[name] * term for name, term in self.terms.items()]).sum()
+
+    def detached(self) -> dict[str, Tensor]:
+        """Everything that is logged, without graph: `loss`, `loss/<term>` and the monitors."""
+        values = {"loss": self.total.detach()}
+        values |= {f"loss/{name}": term.detach() for name, term in self.terms.items()}
+        return values | {name: value.detach() for name, value in self.monitors.items()}
+
+
+class Method(nn.Module, ABC):
+    """An algorithm that learns from labeled and unlabeled windows.
+
+    A method owns its networks as sub-modules, so that `state_dict`, `.to()` and `.train()` work by
+    themselves, and its `forward` is the loss, so that whatever wraps a module wraps a method.
+    """
+
+    @abstractmethod
+    def draw(self, batch: Batch, generator: torch.Generator) -> object:
+        """Draw all random numbers of a step, on the CPU, as a small frozen record."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, draws: object, step: int) -> LossTerms:
+        """Return the loss of a step: a pure function of weights, batch, draws and step.
+
+        Args:
+            batch: the windows of the step, on the device of the networks.
+            draws: what `draw` returned.
+            step: the number of the step, from 0.
+        """
+
+    def after_step(self, step: int) -> None:  # noqa: B027  (a method without teacher needs none)
+        """Do what follows the optimizer step, such as updating a teacher."""
+
+    @property
+    @abstractmethod
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The networks that are scored separately and logged, by name."""
+
+    @property
+    @abstractmethod
+    def inference_network(self) -> nn.Module:
+        """The network that is deployed."""

@@ -1,0 +1,1 @@
+"""The trainer, its checkpoint, tracking and handlers."""

@@ -1,0 +1,54 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(os.environ.get("MEDSEMI_SHARED", Path(__file__).parents[2] / "shared"))
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Two processes of two threads on two cores can be nine times slower than one of one."""
+    torch.set_num_threads(1)
+
+
+def _require(path: Path) -> Path:
+    if path.exists():
+        return path
+    reason = f"{path} is absent; set MEDSEMI_SHARED to the folder with the reference data"
+    if os.environ.get("MEDSEMI_REQUIRE_SHARED") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data, outside the repository."""
+    return _require(SHARED)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Numbers made by running the published code."""
+    return _require(SHARED / "golden")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are skipped, with the reason, where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))

@@ -1,0 +1,60 @@
+"""The teacher's update against the published one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medsemi.parts.teacher import frozen_copy, update_teacher
+
+
+def toy(stored, prefix: str) -> nn.Module:
+    """The conv and batch-norm toy of the golden file."""
+    network = nn.Module()
+    network.c, network.b = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)
+    state = {k.removeprefix(f"{prefix}/"): torch.from_numpy(np.asarray(stored[k])) for k in stored
+             if k.startswith(f"{prefix}/")}
+    network.load_state_dict(state)
+    return network
+
+
+@pytest.mark.parametrize(("buffers", "key"), [("keep", "la"), ("average", "acdc")])
+def test_the_published_updates(golden: Path, buffers: str, key: str) -> None:
+    stored = np.load(golden / "ema_update.npz")
+    teacher = toy(stored, "teacher_before").requires_grad_(False)
+    update_teacher(teacher, toy(stored, "student"), 0.99, buffers)
+    for name, value in toy(stored, f"teacher_after_{key}").state_dict().items():
+        torch.testing.assert_close(teacher.state_dict()[name], value, atol=1e-6, rtol=0)
+
+
+def test_copied_buffers_are_the_students() -> None:
+    student = nn.BatchNorm1d(2)
+    teacher = frozen_copy(student)
+    student.running_mean.fill_(3.0)
+    update_teacher(teacher, student, 0.99, "copy")
+    assert torch.equal(teacher.running_mean, student.running_mean)
+
+
+def test_a_constant_student_is_reached_and_not_overshot() -> None:
+    """A teacher that decays to zero, a fault seen in public code, would fail here."""
+    student, teacher = nn.Linear(3, 3), nn.Linear(3, 3).requires_grad_(False)
+    for _ in range(2000):
+        update_teacher(teacher, student, 0.99, "keep")
+    torch.testing.assert_close(teacher.weight, student.weight.detach(), atol=1e-5, rtol=0)
+
+
+def test_a_frozen_copy_shares_nothing_and_takes_no_gradient() -> None:
+    student = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    teacher = frozen_copy(student)
+    assert not any(p.requires_grad for p in teacher.parameters())
+    storage = {p.data_ptr() for p in student.state_dict().values()}
+    assert storage.isdisjoint(p.data_ptr() for p in teacher.state_dict().values())
+
+
+def test_a_lazy_network_is_refused() -> None:
+    with pytest.raises(ValueError, match="lazy modules"):
+        frozen_copy(nn.LazyLinear(2))
