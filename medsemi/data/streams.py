@@ -1,0 +1,180 @@
+"""The batch of step t is a pure function of (manifest, seed, t, rank).
+
+The loader's sampler is a range of step numbers and its dataset maps a step to a whole batch, so
+that workers hold no state: their number changes nothing, and a training that was killed asks for
+step t again and gets the same windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count, islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from medsemi.batch import Batch, Sub
+from medsemi.data.volumes import Volume
+from medsemi.data.windows import FLIP_RULES, cut_window, draw_window
+from medsemi.errors import ConfigError
+from medsemi.seeds import derive_seed
+
+Augmentation = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+class StepStream(Dataset[Batch]):
+    """Maps a step to its batch."""
+
+    def __init__(
+        self,
+        labeled: Sequence[Volume],
+        unlabeled: Sequence[Volume],
+        *,
+        window: Sequence[int],
+        labeled_windows: int,
+        unlabeled_windows: int,
+        seed: int,
+        flip_rule: str = "published",
+        augmentation: Augmentation | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Remember what a batch is made of; nothing is read.
+
+        Args:
+            labeled: volumes with labels.
+            unlabeled: volumes whose labels are not read; may be empty if none are asked for.
+            window: spatial shape of a window, in voxels.
+            labeled_windows: labeled windows of a batch, on each rank.
+            unlabeled_windows: unlabeled windows of a batch, on each rank; 0 gives none.
+            seed: of everything that is drawn.
+            flip_rule: see `draw_window`.
+            augmentation: random transforms of one window {"image", "label"}; it is seeded for
+                each window, and called without a label for unlabeled ones.
+            rank: number of this process.
+            world_size: count of processes that share the training.
+
+        Raises:
+            ConfigError: if the settings cannot give a batch.
+        """
+        self.labeled, self.unlabeled = list(labeled), list(unlabeled)
+        self.window = tuple(int(n) for n in window)
+        self.labeled_windows, self.unlabeled_windows = labeled_windows, unlabeled_windows
+        self.seed, self.flip_rule, self.augmentation = seed, flip_rule, augmentation
+        self.rank, self.world_size = rank, world_size
+        self._check()
+
+    def _check(self) -> None:
+        if self.flip_rule not in FLIP_RULES:
+            msg = f"flip_rule is '{self.flip_rule}'; it must be one of {', '.join(FLIP_RULES)}."
+            raise ConfigError(msg)
+        if not self.labeled:
+            raise ConfigError("The list of labeled cases is empty; training needs at least one.")
+        if self.unlabeled_windows and not self.unlabeled:
+            msg = "The manifest lists no unlabeled case; add some or set unlabeled_windows to 0."
+            raise ConfigError(msg)
+        axes = self.labeled[0].image.ndim - 1
+        if len(self.window) != axes:
+            msg = f"window has {len(self.window)} axes and the volumes have {axes}; give {axes}."
+            raise ConfigError(msg)
+
+    def __getitem__(self, step: int) -> Batch:
+        """Return the batch of `step` (from 0) on this rank."""
+        labeled, unlabeled = batch_cases(
+            step * self.world_size + self.rank,
+            counts=(len(self.labeled), len(self.unlabeled)),
+            sizes=(self.labeled_windows, self.unlabeled_windows),
+            order=lambda role, *key: self._order(role, *key),
+        )
+        first = self._sub([self.labeled[i] for i in labeled], step, "labeled")
+        if not self.unlabeled_windows:
+            return Batch(first)
+        return Batch(first, self._sub([self.unlabeled[i] for i in unlabeled], step, "unlabeled"))
+
+    def _order(self, role: str, *key: int) -> NDArray[np.int64]:
+        cases = self.labeled if role == "labeled" else self.unlabeled
+        return np.random.default_rng(derive_seed(self.seed, role, *key)).permutation(len(cases))
+
+    def _sub(self, volumes: Sequence[Volume], step: int, role: str) -> Sub:
+        images, labels = [], []
+        for slot, volume in enumerate(volumes):
+            seed = derive_seed(self.seed, step, self.rank, role, slot)
+            data = self._window(volume, np.random.default_rng(seed))
+            if self.augmentation is not None:
+                data = self._augmented(data, seed)
+            images.append(torch.from_numpy(np.ascontiguousarray(data["image"])))
+            if role == "labeled":
+                labels.append(torch.from_numpy(np.ascontiguousarray(data["label"])))
+        stacked = torch.stack(labels) if labels else None
+        return Sub(torch.stack(images), stacked, tuple(v.case_id for v in volumes))
+
+    def _window(self, volume: Volume, generator: np.random.Generator) -> dict[str, Any]:
+        draw = draw_window(volume.image.shape[1:], self.window, self.flip_rule, generator)
+        data: dict[str, Any] = {"image": cut_window(volume.image, draw, self.window)}
+        if volume.label is not None:
+            data["label"] = cut_window(volume.label, draw, self.window)
+        return data
+
+    def _augmented(self, data: dict[str, Any], seed: int) -> dict[str, Any]:
+        assert self.augmentation is not None
+        self.augmentation.set_random_state(seed % 2**32)  # type: ignore[attr-defined]
+        channel_first = {k: v if k == "image" else v[None] for k, v in data.items()}
+        result = self.augmentation(channel_first)
+        arrays = {k: np.asarray(result[k]) for k in data}
+        return {k: v if k == "image" else v[0].astype(np.uint8) for k, v in arrays.items()}
+
+
+def batch_cases(
+    number: int,
+    *,
+    counts: tuple[int, int],
+    sizes: tuple[int, int],
+    order: Callable[..., NDArray[np.int64]],
+) -> tuple[list[int], list[int]]:
+    """Return which labeled and which unlabeled cases make up batch `number`.
+
+    The labeled cases run in rounds: a permutation cut into batches, its remainder dropped (a batch
+    larger than the list takes several permutations). The unlabeled ones are taken from
+    permutations that start afresh with each round of the labeled ones.
+
+    Args:
+        number: from 0, counting the batches of all ranks.
+        counts: labeled and unlabeled cases.
+        sizes: labeled and unlabeled windows of a batch.
+        order: (role, round, ...) -> a permutation of the cases of that role.
+
+    Source: BCP, `dataloaders/dataset.py` (TwoStreamBatchSampler).
+    """
+    per_round = max(counts[0] // sizes[0], 1)
+    cycle, position = divmod(number, per_round)
+    labeled = _take(lambda k: order("labeled", cycle, k), position * sizes[0], sizes[0])
+    if not sizes[1]:
+        return labeled, []
+    unlabeled = _take(lambda k: order("unlabeled", cycle, k), position * sizes[1], sizes[1])
+    return labeled, unlabeled
+
+
+def _take(permutation: Callable[[int], NDArray[np.int64]], start: int, size: int) -> list[int]:
+    endless: Iterator[int] = (int(i) for k in count() for i in permutation(k))
+    return list(islice(endless, start, start + size))
+
+
+def step_loader(stream: StepStream, start: int, stop: int, num_workers: int) -> DataLoader[Batch]:
+    """Return the loader of the steps `start` to `stop` - 1; nothing in it is random.
+
+    Args:
+        stream: the map from step to batch.
+        start: first step.
+        stop: one after the last step.
+        num_workers: processes that prepare batches; 0 prepares them in this one.
+    """
+    return DataLoader(
+        stream,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+    )

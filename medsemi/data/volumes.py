@@ -1,0 +1,163 @@
+"""Volumes that are decoded once and then cut by window.
+
+The deterministic transforms of a bundle (load, orient, resample, normalize) run once per case;
+their result lies in the cache folder as memory-mapped arrays. A training step reads only its
+windows, ranks and workers share the pages, and where memory is short the page cache decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsemi.atomic import write_atomically
+from medsemi.data.manifest import Case
+from medsemi.errors import DataError
+
+Transforms = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One prepared case; arrays are opened on first use and stay on disk.
+
+    Attributes:
+        case_id: name of the case in the manifest.
+        image_file: array of shape (channels, *space), float32.
+        label_file: array of shape (*space), uint8; None where labels must not be read.
+        affine: (4, 4) matrix from voxel indices to mm.
+    """
+
+    case_id: str
+    image_file: Path
+    label_file: Path | None
+    affine: NDArray[np.float64]
+
+    @cached_property
+    def image(self) -> NDArray[np.float32]:
+        """Intensities, shape (channels, *space), memory-mapped."""
+        return np.load(self.image_file, mmap_mode="r")
+
+    @cached_property
+    def label(self) -> NDArray[np.uint8] | None:
+        """Class indices, shape (*space), memory-mapped; None for an unlabeled case."""
+        return None if self.label_file is None else np.load(self.label_file, mmap_mode="r")
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Edge lengths of a voxel in mm, one per spatial axis."""
+        axes = self.image.ndim - 1
+        return tuple(np.linalg.norm(self.affine[:3, :axes], axis=0).tolist())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open arrays behind: a worker maps the files itself instead of copying them."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("image", "label")}
+
+
+class VolumeStore:
+    """Prepares cases and remembers the result on disk.
+
+    The key of an entry is the digest of the file contents, of the transforms with their settings,
+    and of the libraries that run them, so that nothing stale is ever served. An entry is written
+    under a temporary name, and its description comes last: what is half written is never seen.
+    """
+
+    def __init__(
+        self, dataset_dir: str | Path, transforms: Transforms, cache_dir: str | Path
+    ) -> None:
+        """Remember where to read and where to keep.
+
+        Args:
+            dataset_dir: the folder that paths of the manifest are relative to.
+            transforms: deterministic; takes {"image": path, "label": path} (the label only where
+                there is one) and returns a channel-first image, with its affine, and label.
+            cache_dir: the folder for prepared arrays.
+        """
+        self.dataset_dir, self.cache_dir = Path(dataset_dir), Path(cache_dir)
+        self.transforms = transforms
+        versions = {name: version(name) for name in ("monai", "numpy", "torch")}
+        self._recipe = json.dumps([describe(transforms), versions], sort_keys=True)
+
+    def volumes(self, cases: Iterable[Case], with_label: bool) -> list[Volume]:
+        """Return the prepared volumes of `cases`, in order; labels only if `with_label`."""
+        return [self.volume(case, with_label) for case in cases]
+
+    def volume(self, case: Case, with_label: bool) -> Volume:
+        """Return one prepared volume, preparing it if it is not in the cache.
+
+        Raises:
+            DataError: if a file cannot be read or the transforms do not fit it.
+        """
+        sources = {"image": self.dataset_dir / case.image}
+        if with_label and case.label is not None:
+            sources["label"] = self.dataset_dir / case.label
+        key = self._key(sources)
+        described = self.cache_dir / f"{key}.json"
+        if not described.is_file():
+            self._prepare(key, sources)
+        affine = np.array(json.loads(described.read_text())["affine"])
+        label_file = self._file(key, "label") if "label" in sources else None
+        return Volume(case.case_id, self._file(key, "image"), label_file, affine)
+
+    def _key(self, sources: Mapping[str, Path]) -> str:
+        digest = hashlib.sha256(self._recipe.encode())
+        for name, path in sources.items():
+            digest.update(name.encode())
+            try:
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+            except OSError as error:
+                msg = f"{path} cannot be read ({error.strerror}): check dataset_dir and manifest."
+                raise DataError(msg) from error
+        return digest.hexdigest()[:32]
+
+    def _file(self, key: str, name: str) -> Path:
+        return self.cache_dir / f"{key}.{name}.npy"
+
+    def _prepare(self, key: str, sources: Mapping[str, Path]) -> None:
+        try:
+            data = self.transforms({name: str(path) for name, path in sources.items()})
+        except Exception as error:
+            cause = " ".join(str(error.__cause__ or error).split())[:200]
+            msg = f"{sources['image']} cannot be prepared: {cause}"
+            raise DataError(msg) from error
+        image = np.asarray(data["image"], dtype=np.float32)
+        arrays = {"image": image}
+        if "label" in sources:
+            arrays["label"] = np.asarray(data["label"])[0].astype(np.uint8)
+            if arrays["label"].shape != image.shape[1:]:
+                msg = f"{sources['label']} has another shape than its image after preparation."
+                raise DataError(msg)
+        for name, array in arrays.items():
+            with write_atomically(self._file(key, name)) as temporary:
+                np.save(temporary, np.ascontiguousarray(array))
+        with write_atomically(self.cache_dir / f"{key}.json") as temporary:
+            affine = np.asarray(data["image"].affine, dtype=float).tolist()
+            temporary.write_text(json.dumps({"affine": affine}))
+
+
+def describe(value: object) -> object:
+    """Describe a transform by class and settings, recursively, for the key of the cache.
+
+    Two transforms with equal settings have equal descriptions; random state is left out, because
+    the transforms in front of the cache are deterministic.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [describe(item) for item in value]
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    if isinstance(value, (np.random.RandomState, type)) or not hasattr(value, "__dict__"):
+        return name
+    settings = {key: describe(item) for key, item in vars(value).items() if key != "R"}
+    return {"class": name, "settings": settings}

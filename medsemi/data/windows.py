@@ -1,0 +1,106 @@
+"""Windows of a volume: drawn here, cut there.
+
+Turning, mirroring and cropping a window is array indexing; nothing is copied but the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLIP_RULES = ("published", "symmetric", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDraw:
+    """The random decisions of one window.
+
+    Attributes:
+        turns: quarter turns in the plane of the first two spatial axes.
+        flips: spatial axes that are mirrored, after the turn.
+        corner: first voxel in the turned volume, per axis; negative where the window sticks out.
+    """
+
+    turns: int
+    flips: tuple[int, ...]
+    corner: tuple[int, ...]
+
+
+def draw_window(
+    shape: Sequence[int], window: Sequence[int], flip_rule: str, generator: np.random.Generator
+) -> WindowDraw:
+    """Draw where and how a window is cut from a volume.
+
+    Args:
+        shape: spatial shape of the volume.
+        window: spatial shape of the window, in voxels.
+        flip_rule: `published` always mirrors one of the first two axes, so that only mirrored
+            anatomy is seen; `symmetric` mirrors each of them with probability one half; `none`
+            neither turns nor mirrors.
+        generator: where all numbers come from.
+
+    Returns:
+        The draw; places are uniform over the volume, or over the padded one where any axis of it
+        is no larger than the window (then every axis is padded with zeros).
+
+    Source: BCP, `dataloaders/dataset.py` (RandomRotFlip, RandomCrop). Deviation: the last place of
+    each axis is drawn too.
+    """
+    turns = 0 if flip_rule == "none" else int(generator.integers(4))
+    flips = _draw_flips(flip_rule, generator)
+    space = (shape[1], shape[0], *shape[2:]) if turns % 2 else tuple(shape)
+    padding = padding_before(space, window)
+    corner = tuple(
+        int(generator.integers(n + 2 * pad - w + 1)) - pad
+        for n, w, pad in zip(space, window, padding, strict=True)
+    )
+    return WindowDraw(turns, flips, corner)
+
+
+def _draw_flips(rule: str, generator: np.random.Generator) -> tuple[int, ...]:
+    if rule == "none":
+        return ()
+    if rule == "published":
+        return (int(generator.integers(2)),)
+    return tuple(axis for axis in (0, 1) if generator.random() < 0.5)
+
+
+def padding_before(space: Sequence[int], window: Sequence[int]) -> tuple[int, ...]:
+    """Return the zeros in front of (and behind) each axis; none where the window fits with room.
+
+    Source: BCP, `dataloaders/dataset.py` (RandomCrop): floor of half of what lacks, plus 3, on
+    every axis as soon as one axis is no larger than the window.
+    """
+    if all(n > w for n, w in zip(space, window, strict=True)):
+        return (0,) * len(space)
+    return tuple(max((w - n) // 2 + 3, 0) for n, w in zip(space, window, strict=True))
+
+
+def cut_window(
+    array: NDArray[Any], draw: WindowDraw, window: Sequence[int]
+) -> NDArray[Any]:
+    """Cut one window; the array may have leading (channel) axes.
+
+    Args:
+        array: shape (..., *space); it may be memory-mapped, only the window is read.
+        draw: from `draw_window`.
+        window: spatial shape of the result.
+
+    Returns:
+        A new contiguous array of shape (..., *window); zero outside the volume.
+    """
+    lead = array.ndim - len(window)
+    view = np.rot90(array, draw.turns, axes=(lead, lead + 1))
+    view = np.flip(view, axis=[lead + axis for axis in draw.flips])
+    source, target = [slice(None)] * lead, [slice(None)] * lead
+    for start, size, n in zip(draw.corner, window, view.shape[lead:], strict=True):
+        low, high = max(start, 0), min(start + size, n)
+        source.append(slice(low, max(high, low)))
+        target.append(slice(low - start, max(high, low) - start))
+    cut = np.zeros((*array.shape[:lead], *window), array.dtype)
+    cut[tuple(target)] = view[tuple(source)]
+    return cut

@@ -1,0 +1,92 @@
+"""One file that holds a training, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from medsemi.atomic import write_atomically
+from medsemi.errors import CheckpointError
+
+
+def save_checkpoint(path: str | Path, state: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Write a training state; the file before it stands until this one is complete.
+
+    Args:
+        path: the checkpoint file.
+        state: state dicts and plain values.
+        settings: what the training was started with; compared when it is continued.
+    """
+    with write_atomically(path) as temporary:
+        torch.save({**state, "settings": _canonical(settings)}, temporary)
+
+
+def load_checkpoint(
+    path: str | Path, settings: Mapping[str, Any], device: torch.device
+) -> dict[str, Any] | None:
+    """Read a training state; None if there is none yet.
+
+    Args:
+        path: the checkpoint file.
+        settings: of the training that wants to continue.
+        device: where tensors go.
+
+    Raises:
+        CheckpointError: if the file cannot be read, or was made with other settings.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = _read(path, device)
+    stored = json.loads(state.pop("settings", "{}"))
+    current = json.loads(_canonical(settings))
+    differing = sorted(k for k in stored.keys() | current.keys() if stored.get(k) != current.get(k))
+    if differing:
+        changes = "; ".join(f"{k} was {stored.get(k)}, is {current.get(k)}" for k in differing)
+        msg = f"{path} belongs to other settings ({changes}): take another output_dir or set them back."
+        raise CheckpointError(msg)
+    return state
+
+
+def save_weights(path: str | Path, network: nn.Module) -> None:
+    """Write the weights of one network alone, as what is evaluated and deployed."""
+    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    with write_atomically(path) as temporary:
+        torch.save(weights, temporary)
+
+
+def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """Load weights written by `save_weights` into `network` and return it.
+
+    Raises:
+        CheckpointError: if the file is missing, unreadable, or does not fit the network.
+    """
+    weights = _read(Path(path), torch.device("cpu"))
+    missing, unknown = network.load_state_dict(weights, strict=False)
+    if missing or unknown:
+        keys = f"missing {missing[:5]}, unknown {unknown[:5]}"
+        raise CheckpointError(f"{path} does not fit the network ({keys}): check network_def.")
+    return network
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist: train first, or name another file.") from error
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        msg = f"{path} cannot be read as weights: it is damaged or holds something else."
+        raise CheckpointError(msg) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds no state dict: name another file.")
+    return content
+
+
+def _canonical(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True, default=str)

@@ -1,0 +1,204 @@
+"""The trainer: runs any method on any stream, step by step, and can be killed at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import Trainer
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from medsemi.batch import Batch
+from medsemi.data.streams import StepStream, step_loader
+from medsemi.errors import ConfigError, MedsemiError
+from medsemi.methods.method import LossTerms, Method
+from medsemi.seeds import derive_generator, derive_seed
+from medsemi.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+
+AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class SemiSupervisedTrainer(Trainer):
+    """A MONAI trainer whose iteration is one optimizer step of a `Method`.
+
+    It is the only place that knows devices, mixed precision, processes and checkpoints. A run is
+    one ignite epoch of `steps` iterations; after iteration k, `state.iteration` is k and
+    `state.output` holds the detached scalars of step k - 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device | str,
+        method: Method,
+        optimizer: Optimizer,
+        stream: StepStream,
+        steps: int,
+        output_dir: str | Path,
+        settings: Mapping[str, Any],
+        learning_rate: Callable[[int], float] | None = None,
+        amp: str = "none",
+        gradient_clip: float | None = None,
+        channels_last: bool | None = None,
+        compile: bool = False,  # noqa: A002  (the word that torch and MONAI use)
+        num_workers: int = 0,
+        checkpoint_interval: int = 100,
+        max_epochs: int = 1,
+        handlers: Sequence[Any] = (),
+    ) -> None:
+        """Put the method on its device.
+
+        Args:
+            device: where the networks are.
+            method: what is trained.
+            optimizer: over the trainable parameters of `method`.
+            stream: maps a step to its batch.
+            steps: length of the training, in optimizer steps.
+            output_dir: the run folder; `last.pt` and the exported weights go there.
+            settings: everything that the result depends on; a checkpoint made with other settings
+                is refused.
+            learning_rate: step -> rate; None leaves that of the optimizer.
+            amp: `none`, `bf16` or `fp16` (CUDA only).
+            gradient_clip: largest norm of the gradient; None does not clip.
+            channels_last: memory format of the networks; None takes the faster one.
+            compile: compile the networks in place.
+            num_workers: processes that prepare batches; the result does not depend on it.
+            checkpoint_interval: steps between two checkpoints.
+            max_epochs: 1; MONAI's bundle properties ask for it.
+            handlers: ignite handlers, attached in order.
+
+        Raises:
+            ConfigError: if a setting does not fit the machine.
+        """
+        device = torch.device(device)
+        super().__init__(
+            device, max_epochs, data_loader=(), epoch_length=int(steps), decollate=False
+        )
+        if amp not in AMP_TYPES:
+            raise ConfigError(f"amp is '{amp}'; it must be one of {', '.join(AMP_TYPES)}.")
+        if amp == "fp16" and device.type != "cuda":
+            raise ConfigError("amp is 'fp16', which needs a CUDA device; take 'bf16' or 'none'.")
+        self.amp_type = AMP_TYPES[amp]
+        self.method = place(method, device, channels_last)
+        if compile:
+            for network in method.networks.values():
+                network.compile()
+        self.network = method.inference_network
+        self.optimizer, self.learning_rate = optimizer, learning_rate
+        self.gradient_clip = gradient_clip
+        self.stream, self.steps, self.num_workers = stream, int(steps), num_workers
+        self.output_dir, self.settings = Path(output_dir), dict(settings)
+        self.loss_scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+        self.losses: nn.Module = self.method
+        self.add_event_handler(Events.ITERATION_COMPLETED(every=checkpoint_interval), self._save)
+        self._register_handlers(list(handlers))
+        self.add_event_handler(Events.COMPLETED, self._finish)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that a killed training continues from."""
+        return self.output_dir / "last.pt"
+
+    def run(self) -> None:
+        """Train to the last step, from the last checkpoint if there is one.
+
+        Raises:
+            CheckpointError: if the checkpoint belongs to other settings.
+            MedsemiError: if the loss is no longer a number.
+        """
+        start = self._resume()
+        if start < self.steps:
+            if torch.distributed.is_initialized() and self.losses is self.method:
+                self.losses = DistributedDataParallel(self.method)
+            self.data_loader = step_loader(self.stream, start, self.steps, self.num_workers)
+            super().run()
+        elif not (self.output_dir / "model.pt").is_file():
+            self._export()
+
+    def _resume(self) -> int:
+        state = load_checkpoint(self.checkpoint, self.settings, self.state.device)
+        if state is None:
+            return 0
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.loss_scaler.load_state_dict(state["scaler"])
+        epoch = {"max_epochs": 1, "epoch_length": self.steps}
+        self.load_state_dict({"iteration": state["step"], **epoch})
+        return int(state["step"])
+
+    def _iteration(self, engine: Engine, batchdata: Batch) -> dict[str, Tensor]:  # type: ignore[override]
+        step, device = engine.state.iteration - 1, self.state.device
+        seed, rank = self.stream.seed, self.stream.rank
+        torch.manual_seed(derive_seed(seed, step, rank, "network"))
+        self.method.train()
+        batch = batchdata.to(device)
+        draws = self.method.draw(batch, derive_generator(seed, step, rank, "draws"))
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, self.amp_type, enabled=self.amp_type is not None):
+            terms: LossTerms = self.losses(batch, draws, step)
+        self.loss_scaler.scale(terms.total).backward()
+        rate = self._optimize(step)
+        self.method.after_step(step)
+        return terms.detached() | {"learning_rate": torch.tensor(rate)}
+
+    def _optimize(self, step: int) -> float:
+        if self.learning_rate is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate(step)
+        if self.gradient_clip is not None:
+            self.loss_scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.method.parameters(), self.gradient_clip)
+        self.loss_scaler.step(self.optimizer)
+        self.loss_scaler.update()
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _save(self, engine: Engine) -> None:
+        if not torch.isfinite(engine.state.output["loss"]):
+            msg = (
+                f"The loss is not a number at step {engine.state.iteration}; lower the learning"
+                f" rate. {self.checkpoint} holds the last good state."
+            )
+            raise MedsemiError(msg)
+        if self.stream.rank == 0:
+            state = {
+                "method": self.method.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.loss_scaler.state_dict(),
+                "step": engine.state.iteration,
+            }
+            save_checkpoint(self.checkpoint, state, self.settings)
+
+    def _finish(self, engine: Engine) -> None:
+        if torch.distributed.is_initialized():
+            # Batch-norm statistics are those of each rank's windows; the first rank's are deployed.
+            for buffer in self.method.buffers():
+                torch.distributed.broadcast(buffer, 0)
+        self._save(engine)
+        if self.stream.rank == 0:
+            self._export()
+
+    def _export(self) -> None:
+        for name, network in self.method.networks.items():
+            save_weights(self.output_dir / f"{name}.pt", network)
+        save_weights(self.output_dir / "model.pt", self.method.inference_network)
+
+
+def place(method: Method, device: torch.device, channels_last: bool | None) -> Method:
+    """Move a method to its device, in the memory format that its convolutions run faster in.
+
+    Channels last is faster for batch norm on CPUs (0.43 s against 0.65 s for a training pass of the
+    8-filter V-Net); instance norm falls back to the other format, so there it is off.
+    """
+    if channels_last is None:
+        names = {type(module).__name__ for module in method.modules()}
+        channels_last = not any(name.startswith(("InstanceNorm", "GroupNorm")) for name in names)
+    method.to(device)
+    if channels_last:
+        volumetric = any(p.ndim == 5 for p in method.parameters())
+        method.to(memory_format=torch.channels_last_3d if volumetric else torch.channels_last)
+    return method
