@@ -1,0 +1,137 @@
+"""Sliding-window inference: how windows become the class probabilities of a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from monai.inferers import Inferer, SlidingWindowInferer
+from torch import Tensor
+
+
+class WindowInference(Inferer):
+    """Class probabilities of a volume from overlapping windows.
+
+    MONAI's own inferer averages what the network returns, that is logits; the published results
+    average probabilities. Both are offered, the result is probabilities in either case. Axes
+    shorter than the window are padded with zeros on both sides and cut back.
+
+    It serves as the `inferer` of MONAI's evaluators; a `MetaTensor` gives a `MetaTensor`, so that
+    `Invertd` can bring the result back to the grid of the file.
+
+    Args:
+        window: size of the window along each axis, in voxels.
+        stride: step between windows along each axis, in voxels; at most the window. Default: half
+            of the window.
+        average: what is averaged where windows overlap, "probability" or "logits".
+        weighting: "constant" for a plain mean; "gaussian" lets the middle of a window count more.
+        windows_per_batch: windows in one forward pass.
+
+    Raises:
+        ValueError: if the arguments contradict each other.
+    """
+
+    def __init__(
+        self,
+        window: Sequence[int],
+        stride: Sequence[int] | None = None,
+        average: Literal["probability", "logits"] = "probability",
+        weighting: Literal["constant", "gaussian"] = "constant",
+        windows_per_batch: int = 1,
+    ) -> None:
+        super().__init__()
+        window = tuple(window)
+        stride = tuple(max(edge // 2, 1) for edge in window) if stride is None else tuple(stride)
+        _check(window, stride, average, weighting)
+        self.window = window
+        self.stride = stride
+        self.average = average
+        self._windows = SlidingWindowInferer(
+            roi_size=window,
+            sw_batch_size=windows_per_batch,
+            overlap=[_overlap(*edges) for edges in zip(window, stride, strict=True)],
+            mode=weighting,
+            cache_roi_weight_map=weighting == "gaussian",
+        )
+
+    def __call__(
+        self, inputs: Tensor, network: Callable[..., Tensor], *args: object, **kwargs: object
+    ) -> Tensor:
+        """Segment a batch of volumes.
+
+        Args:
+            inputs: (batch, channels, *space).
+            network: returns logits (batch, classes, *window) for windows of `inputs`.
+            *args: further arguments of `network`.
+            **kwargs: further named arguments of `network`.
+
+        Returns:
+            Probabilities (batch, classes, *space).
+        """
+        if self.average == "logits":
+            return self._stitched(inputs, network, *args, **kwargs).softmax(dim=1)
+
+        def probabilities(windows: Tensor, *args: object, **kwargs: object) -> Tensor:
+            # Half precision from autocast would cost digits in the sum over windows.
+            return network(windows, *args, **kwargs).float().softmax(dim=1)
+
+        return self._stitched(inputs, probabilities, *args, **kwargs)
+
+    def _stitched(
+        self, inputs: Tensor, network: Callable[..., Tensor], *args: object, **kwargs: object
+    ) -> Tensor:
+        stitched = self._windows(inputs, network, *args, **kwargs)
+        if not isinstance(stitched, Tensor):
+            raise TypeError(f"the network returned {type(stitched).__name__}; return logits only.")
+        return stitched
+
+
+def published_protocol(window: Sequence[int], strides: Sequence[int]) -> WindowInference:
+    """Inference as in the published results: plain mean of probabilities, one window at a time.
+
+    The published settings are window (112, 112, 80) with strides (18, 18, 4) for the left atrium
+    and (96, 96, 96) with (16, 16, 4) for the pancreas.
+
+    Args:
+        window: size of the window along each axis, in voxels.
+        strides: step between windows along each axis, in voxels.
+
+    Returns:
+        The inference; follow it with `labels_from`.
+    """
+    return WindowInference(window, strides, average="probability", weighting="constant")
+
+
+def labels_from(probabilities: Tensor) -> Tensor:
+    """The most probable class of each voxel; on a tie the lower label.
+
+    With two classes this is the published rule, foreground probability strictly above 0.5.
+
+    Args:
+        probabilities: (batch, classes, *space).
+
+    Returns:
+        Labels (batch, *space), uint8.
+    """
+    return probabilities.argmax(dim=1).to(torch.uint8)
+
+
+def _check(window: tuple[int, ...], stride: tuple[int, ...], average: str, weighting: str) -> None:
+    fits = len(window) == len(stride) and all(
+        1 <= step <= edge for edge, step in zip(window, stride, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"stride is {stride} for the window {window}; "
+            "give one step of 1 to the window's edge for each axis."
+        )
+    if average not in ("probability", "logits"):
+        raise ValueError(f"average is {average!r}; use 'probability' or 'logits'.")
+    if weighting not in ("constant", "gaussian"):
+        raise ValueError(f"weighting is {weighting!r}; use 'constant' or 'gaussian'.")
+
+
+def _overlap(window: int, stride: int) -> float:
+    # MONAI truncates window * (1 - overlap); half a voxel more keeps rounding from losing one.
+    return max(0.0, 1.0 - (stride + 0.5) / window)
