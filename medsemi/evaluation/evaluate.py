@@ -1,0 +1,229 @@
+"""Scoring networks on labeled cases: a row per case, network and class, and a summary."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from medsemi.atomic import write_atomically
+from medsemi.errors import CheckpointError, DataError
+from medsemi.evaluation.metrics import ScoreSummary, StructureScore, score_case, summarize
+from medsemi.evaluation.protocol import labels_from
+
+Inference = Callable[[Tensor, nn.Module], Tensor]
+Postprocess = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+_SCORES = tuple(field.name for field in fields(StructureScore))
+_COLUMNS = ("case_id", "network", "class", *_SCORES, "seconds")
+_CONVENTIONS = {
+    "hd95": "95th percentile of the surface distances of both directions, pooled",
+    "asd": "mean distance from the surface of the prediction to that of the reference",
+    "assd": "mean of the surface distances of both directions, pooled",
+    "mm and voxel": "with the spacing of the case, and with every voxel edge counted as 1",
+    "missed and false_alarms": "Dice 0, distances are the diagonal of the volume",
+    "absent": "in prediction and reference; Dice 1, left out of distances",
+    "overall": "over cases, after the classes of each case were averaged",
+    "sd": "sample standard deviation over cases",
+}
+
+
+class LabeledVolume(Protocol):
+    """What evaluation needs of a case; `medsemi.data.volumes.Volume` has it."""
+
+    @property
+    def case_id(self) -> str:
+        """Name of the case."""
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """Intensities, (channels, *space)."""
+
+    @property
+    def label(self) -> NDArray[np.uint8] | None:
+        """Reference labels, (*space)."""
+
+    @property
+    def spacing(self) -> Sequence[float]:
+        """Edge of a voxel along each axis, in mm."""
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """The scores of one network on one case.
+
+    Attributes:
+        case_id: name of the case.
+        network: name of the network.
+        structures: score of each class, by its name.
+        seconds: time of the inference, from the image in memory to the labels in memory.
+    """
+
+    case_id: str
+    network: str
+    structures: Mapping[str, StructureScore]
+    seconds: float
+
+
+def evaluate_cases(
+    networks: Mapping[str, nn.Module],
+    volumes: Sequence[LabeledVolume],
+    inference: Inference,
+    classes: Mapping[int, str],
+    output_dir: str | Path,
+    device: str | torch.device,
+    amp_dtype: torch.dtype | None = None,
+    postprocess: Postprocess | None = None,
+) -> dict[str, ScoreSummary]:
+    """Segment and score every volume with every network.
+
+    Writes `cases.csv` (a row per case, network and class; cells of undefined distances are empty)
+    and `summary.json` into `output_dir`, each whole or not at all.
+
+    Args:
+        networks: by the name that the tables show; their train or eval mode is left as it was.
+        volumes: labeled cases.
+        inference: takes images (1, channels, *space) and a network, returns class probabilities
+            (1, classes, *space).
+        classes: name of each label; label 0 is the background.
+        output_dir: the folder for the two files.
+        device: where the networks run; they are moved there.
+        amp_dtype: precision of autocast; None for none.
+        postprocess: changes predicted labels (*space) before they are scored, for instance by
+            keeping the largest component.
+
+    Returns:
+        The summary of each network.
+
+    Raises:
+        DataError: if there is no volume, or one has no label or does not fit its label.
+        CheckpointError: if a network gives values that are not finite.
+    """
+    if not volumes:
+        raise DataError("There is no case to evaluate; list labeled cases in the manifest.")
+    segment = _segmenter(inference, torch.device(device), amp_dtype, postprocess)
+    console = Console(stderr=True)
+    scores: list[CaseScore] = []
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("evaluate", total=len(volumes) * len(networks))
+        for volume in volumes:
+            for name, network in networks.items():
+                scores.append(_score(volume, name, network, segment, classes))
+                progress.advance(task)
+    summaries = {
+        name: summarize([score.structures for score in scores if score.network == name])
+        for name in networks
+    }
+    _write_cases(Path(output_dir) / "cases.csv", scores)
+    _write_summary(Path(output_dir) / "summary.json", summaries, classes, len(volumes))
+    return summaries
+
+
+Segment = Callable[[NDArray[np.float32], nn.Module], NDArray[np.uint8]]
+
+
+def _segmenter(
+    inference: Inference,
+    device: torch.device,
+    amp_dtype: torch.dtype | None,
+    postprocess: Postprocess | None,
+) -> Segment:
+    def segment(image: NDArray[np.float32], network: nn.Module) -> NDArray[np.uint8]:
+        # A copy, because torch warns about memory maps that cannot be written to.
+        inputs = torch.from_numpy(np.array(image, dtype=np.float32))[None].to(device)
+        autocast = torch.autocast(device.type, dtype=amp_dtype, enabled=amp_dtype is not None)
+        with torch.inference_mode(), autocast, _evaluating(network.to(device)):
+            probabilities = inference(inputs, network)
+        # One number is enough: NaN and infinity do not vanish from a sum.
+        if not torch.isfinite(probabilities.sum()):
+            raise FloatingPointError
+        labels: NDArray[np.uint8] = labels_from(probabilities)[0].cpu().numpy()
+        return labels if postprocess is None else postprocess(labels)
+
+    return segment
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; a teacher may live in train mode, with parts in another."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _score(
+    volume: LabeledVolume,
+    name: str,
+    network: nn.Module,
+    segment: Segment,
+    classes: Mapping[int, str],
+) -> CaseScore:
+    reference = volume.label
+    if reference is None:
+        raise DataError(f"{volume.case_id} has no label; evaluate labeled cases only.")
+    start = time.perf_counter()
+    try:
+        prediction = segment(volume.image, network)
+    except FloatingPointError:
+        raise CheckpointError(
+            f"The {name} network gives values that are not finite for {volume.case_id}; "
+            "use an earlier checkpoint, or turn mixed precision off."
+        ) from None
+    seconds = time.perf_counter() - start
+    try:
+        structures = score_case(prediction, np.asarray(reference), classes, volume.spacing)
+    except DataError as error:
+        raise DataError(f"{volume.case_id}: {error}") from error
+    return CaseScore(volume.case_id, name, structures, seconds)
+
+
+def _write_cases(path: Path, scores: Sequence[CaseScore]) -> None:
+    with (
+        write_atomically(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        for score in scores:
+            for structure, values in score.structures.items():
+                cells = [_cell(getattr(values, column)) for column in _SCORES]
+                seconds = f"{score.seconds:.3f}"
+                writer.writerow([score.case_id, score.network, structure, *cells, seconds])
+
+
+def _cell(value: float | bool) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return "" if np.isnan(value) else repr(value)
+
+
+def _write_summary(
+    path: Path,
+    summaries: Mapping[str, ScoreSummary],
+    classes: Mapping[int, str],
+    cases: int,
+) -> None:
+    content = {
+        "cases": cases,
+        "classes": {str(label): name for label, name in classes.items()},
+        "networks": {name: asdict(summary) for name, summary in summaries.items()},
+        "conventions": _CONVENTIONS,
+    }
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
