@@ -26,7 +26,7 @@ test: install  ## Run the quick tests
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: install  ## Run the slow tests (whole commands, kills, two ranks)
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest -m "slow and not gpu" || [ $$? -eq 5 ]  # 5: there are none
 
 lint: install  ## Check style, types, layers and bundles
 	$(BIN)/ruff check .
@@ -39,6 +39,7 @@ demo: install  ## Train, compare and segment phantoms in about ten minutes
 	$(BIN)/python scripts/demo.py --output runs/demo
 
 dashboard: install  ## Show all runs in a browser, at http://127.0.0.1:5000
+	@mkdir -p runs
 	$(BIN)/mlflow server --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000
 
 clean:  ## Remove the environment and what the tools leave, but no results
