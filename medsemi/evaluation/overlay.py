@@ -1,0 +1,64 @@
+"""Pictures of a segmentation: the slice with most of the structure, outlines on top."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsemi.atomic import write_atomically
+from medsemi.data.volumes import Volume
+
+# Distinguishable with color-vision deficiency (Okabe and Ito).
+_COLORS = ("#56b4e9", "#e69f00", "#cc79a7", "#d55e00")
+_REFERENCE_COLOR = "#f0e442"
+
+
+def draw_overlay(
+    path: str | Path, volume: Volume, labels: Mapping[str, NDArray[np.uint8]], title: str
+) -> None:
+    """Draw one case: the image with the outline of the reference, then one panel per network.
+
+    Args:
+        path: the PNG file.
+        volume: image and, if there is one, reference label.
+        labels: predicted class indices of shape (*space), by the name of the network.
+        title: above the picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (slow to import)
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    reference = volume.label
+    shown = next(iter(labels.values())) if reference is None else reference
+    plane = _fullest_plane(np.asarray(shown))
+    image = np.asarray(volume.image[0][(..., plane) if volume.image.ndim == 4 else ...])
+    figure = Figure(figsize=(3.2 * len(labels), 3.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(labels), squeeze=False)[0]
+    low, high = np.percentile(image, (1, 99))
+    aspect = volume.spacing[1] / volume.spacing[0]
+    for axis, (name, label), color in zip(axes, labels.items(), _COLORS, strict=False):
+        axis.imshow(image.T, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect)
+        _outline(axis, label, plane, color)
+        if reference is not None:
+            _outline(axis, np.asarray(reference), plane, _REFERENCE_COLOR)
+        axis.set_title(f"{name} (blue or orange), reference (yellow)", fontsize=7)
+        axis.set_axis_off()
+    figure.suptitle(title, fontsize=9)
+    with write_atomically(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _fullest_plane(label: NDArray[np.uint8]) -> int:
+    if label.ndim == 2:
+        return 0
+    counts = (label > 0).sum((0, 1))
+    return int(counts.argmax()) if counts.any() else label.shape[2] // 2
+
+
+def _outline(axis: object, label: NDArray[np.uint8], plane: int, color: str) -> None:
+    flat = label[..., plane] if label.ndim == 3 else label
+    for value in np.unique(flat[flat > 0]):
+        axis.contour((flat == value).T, levels=[0.5], colors=color, linewidths=1.2)  # type: ignore[attr-defined]

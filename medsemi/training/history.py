@@ -1,0 +1,96 @@
+"""What a run reported, as a table in its folder: `history.csv`, one line per value.
+
+Columns: `step` (optimizer steps done), `name`, `value` (nine digits, so every float32 survives; also
+`nan` and `inf`), `unix_seconds` (when it was reported).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from medsemi.atomic import write_atomically
+
+COLUMNS = ("step", "name", "value", "unix_seconds")
+
+
+class Row(NamedTuple):
+    """One reported value.
+
+    Attributes:
+        step: optimizer steps done when it was measured.
+        name: what was measured, such as `loss/inward_dice`.
+        value: the number; may be non-finite.
+        unix_seconds: when it was reported.
+    """
+
+    step: int
+    name: str
+    value: float
+    unix_seconds: float
+
+
+class History:
+    """The table of one run.
+
+    Args:
+        path: the CSV file; made with the first rows.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Add rows at the end, in one write, so that a kill leaves at most one torn line."""
+        text = _as_csv(rows)
+        if not text:
+            return
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            if file.tell() == 0:
+                text = _header() + text
+            file.write(text)
+
+    def read(self) -> list[Row]:
+        """All whole rows in the order of writing; a line torn by a kill is left out."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        lines = csv.DictReader(io.StringIO(whole))
+        return [
+            Row(int(row["step"]), row["name"], float(row["value"]), float(row["unix_seconds"]))
+            for row in lines
+        ]
+
+    def keep_until(self, step: int) -> list[Row]:
+        """Drop what came after `step`: a resumed run reports those steps again.
+
+        Args:
+            step: the last step that is kept.
+
+        Returns:
+            The rows that stay.
+        """
+        kept = [row for row in self.read() if row.step <= step]
+        with write_atomically(self.path) as temporary:
+            temporary.write_text(_header() + _as_csv(kept), encoding="utf-8")
+        return kept
+
+
+def _header() -> str:
+    return _line(COLUMNS)
+
+
+def _as_csv(rows: Iterable[Row]) -> str:
+    return "".join(
+        _line((row.step, row.name, f"{row.value:.9g}", f"{row.unix_seconds:.3f}")) for row in rows
+    )
+
+
+def _line(cells: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
