@@ -38,7 +38,8 @@ lint: install  ## Check style, types, layers and bundles
 demo: install  ## Train, compare and segment phantoms in about ten minutes
 	$(BIN)/python scripts/demo.py --output runs/demo
 
-dashboard: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false  # it would start six more processes
+# MLflow would start six more processes for jobs that nobody sends.
+dashboard: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 dashboard: install  ## Show all runs in a browser, at http://127.0.0.1:5000
 	@mkdir -p runs
 	$(BIN)/mlflow server --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000 --workers 1
