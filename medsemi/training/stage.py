@@ -1,0 +1,113 @@
+"""Evaluation as a stage of a training: scored, written, tracked."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from medsemi.data.volumes import Volume
+from medsemi.errors import CheckpointError
+from medsemi.evaluation.evaluate import Inference, evaluate_cases
+from medsemi.evaluation.metrics import ScoreSummary
+from medsemi.parts.components import largest_component
+from medsemi.training.checkpoint import load_weights
+from medsemi.training.tracking import Tracker
+from medsemi.training.trainer import AMP_TYPES
+
+logger = logging.getLogger(__name__)
+
+NETWORKS = ("student", "teacher")
+
+
+class EvaluationStage:
+    """Scores the exported networks of a finished training."""
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        weights_dir: str | Path,
+        volumes: Sequence[Volume],
+        inference: Inference,
+        classes: Mapping[int, str],
+        output_dir: str | Path,
+        device: torch.device | str,
+        tracker: Tracker,
+        amp: str = "none",
+        component_filter: bool = False,
+        connectivity: int | None = None,
+    ) -> None:
+        """Remember what is scored.
+
+        Args:
+            network: the architecture; its weights do not matter.
+            weights_dir: the run folder of a training; every network that it exported is scored.
+            volumes: with labels.
+            inference: as for `evaluate_cases`.
+            classes: name of each label; 0 is the background.
+            output_dir: where tables go.
+            device: where networks run.
+            tracker: told of the scores.
+            amp: `none`, `bf16` or `fp16`.
+            component_filter: keep the largest component of each class.
+            connectivity: of the components, see `largest_component`.
+        """
+        self.network, self.weights_dir, self.volumes = network, Path(weights_dir), list(volumes)
+        self.inference, self.classes, self.output_dir = inference, dict(classes), Path(output_dir)
+        self.device, self.tracker = torch.device(device), tracker
+        self.amp_type = AMP_TYPES[amp]
+        self.filter = partial(largest_component, connectivity=connectivity)
+        self.component_filter = component_filter
+
+    def run(self) -> dict[str, ScoreSummary]:
+        """Score all exported networks, write `cases.csv` and `summary.json`, and tell MLflow.
+
+        Raises:
+            CheckpointError: if the training is not finished.
+        """
+        networks = self._networks()
+        self.tracker.start(device=self.device)
+        try:
+            summaries = evaluate_cases(
+                networks,
+                self.volumes,
+                self.inference,
+                self.classes,
+                self.output_dir,
+                self.device,
+                self.amp_type,
+                self.filter if self.component_filter else None,
+            )
+        except BaseException:
+            self.tracker.finish("FAILED")
+            raise
+        for name, summary in summaries.items():
+            self._report(name, summary)
+        self.tracker.finish("FINISHED")
+        return summaries
+
+    def _networks(self) -> dict[str, nn.Module]:
+        paths = {name: self.weights_dir / f"{name}.pt" for name in NETWORKS}
+        found = {name: path for name, path in paths.items() if path.is_file()}
+        if not found:
+            msg = f"{self.weights_dir} holds no exported network: finish the training first."
+            raise CheckpointError(msg)
+        return {
+            name: load_weights(copy.deepcopy(self.network), path).to(self.device)
+            for name, path in found.items()
+        }
+
+    def _report(self, name: str, summary: ScoreSummary) -> None:
+        means = {metric: value.mean for metric, value in summary.overall.metrics.items()}
+        values = {f"{metric}_{name}": v for metric, v in means.items() if v is not None}
+        values[f"missed_{name}"] = float(summary.overall.missed)
+        self.tracker.log(values, 0)
+        text = "%s: Dice %.4f, HD95 %.2f mm, ASSD %.2f mm, %d missed; tables in %s"
+        shown = (means["dice"], means["hd95_mm"], means["assd_mm"], summary.overall.missed)
+        logger.info(text, name, *shown, self.output_dir)
