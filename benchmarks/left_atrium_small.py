@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 
@@ -75,7 +76,14 @@ def rows(runs: Path) -> Iterator[dict[str, object]]:
         common |= {"steps": steps, "minutes": round(seconds / 60)}
         found = sorted((stage / "validation").glob("step_*/cases.csv"))
         if not found:
-            yield {**common, "network": "-", "cases": 0, "dice": None, "hd95_mm": None, "worst": None}
+            yield {
+                **common,
+                "network": "-",
+                "cases": 0,
+                "dice": None,
+                "hd95_mm": None,
+                "worst": None,
+            }
             continue
         for network, cases in by_network(found[-1]).items():
             dice = [float(case["dice"]) for case in cases]
@@ -103,7 +111,7 @@ def spent(arm: Arm, runs: Path) -> tuple[float, int]:
                 if row["name"] == "loss":
                     times[int(row["step"])] = float(row["unix_seconds"])
         ordered = [times[step] for step in sorted(times)]
-        gaps = [late - early for early, late in zip(ordered, ordered[1:], strict=False)]
+        gaps = [late - early for early, late in pairwise(ordered)]
         total += sum(gap for gap in gaps if 0 < gap < 300)
         steps += max(times)
     return total, steps
@@ -125,10 +133,14 @@ def report(runs: Path, path: Path) -> None:
     order = ("protocol", "seed", "method", "steps", "minutes", "network", "cases", "dice")
     for row in table:
         cells = [row[key] for key in (*order, "hd95_mm", "worst")]
-        shown = ["-" if c is None else f"{c:.3f}" if key == "worst" else str(c)
-                 for key, c in zip((*order, "hd95_mm", "worst"), cells, strict=True)]
+        shown = [
+            "-" if c is None else f"{c:.3f}" if key == "worst" else str(c)
+            for key, c in zip((*order, "hd95_mm", "worst"), cells, strict=True)
+        ]
         lines.append("| " + " | ".join(shown) + " |")
-    missing = [a for a in arms() if not (a.folder(runs) / STAGES[a.method][-1] / "model.pt").is_file()]
+    missing = [
+        a for a in arms() if not (a.folder(runs) / STAGES[a.method][-1] / "model.pt").is_file()
+    ]
     if missing:
         names = ", ".join(f"{a.protocol} {a.seed} {a.method}" for a in missing)
         lines += ["", f"Not trained yet: {names}. The same command trains them."]

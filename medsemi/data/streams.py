@@ -87,7 +87,7 @@ class StepStream(Dataset[Batch]):
             step * self.world_size + self.rank,
             counts=(len(self.labeled), len(self.unlabeled)),
             sizes=(self.labeled_windows, self.unlabeled_windows),
-            order=lambda role, *key: self._order(role, *key),
+            order=self._order,
         )
         first = self._sub([self.labeled[i] for i in labeled], step, "labeled")
         if not self.unlabeled_windows:

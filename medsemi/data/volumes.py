@@ -45,7 +45,8 @@ class Volume:
     @cached_property
     def image(self) -> NDArray[np.float32]:
         """Intensities, shape (channels, *space), memory-mapped."""
-        return np.load(self.image_file, mmap_mode="r")
+        image: NDArray[np.float32] = np.load(self.image_file, mmap_mode="r")
+        return image
 
     @cached_property
     def label(self) -> NDArray[np.uint8] | None:

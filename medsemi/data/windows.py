@@ -80,9 +80,7 @@ def padding_before(space: Sequence[int], window: Sequence[int]) -> tuple[int, ..
     return tuple(max((w - n) // 2 + 3, 0) for n, w in zip(space, window, strict=True))
 
 
-def cut_window(
-    array: NDArray[Any], draw: WindowDraw, window: Sequence[int]
-) -> NDArray[Any]:
+def cut_window(array: NDArray[Any], draw: WindowDraw, window: Sequence[int]) -> NDArray[Any]:
     """Cut one window; the array may have leading (channel) axes.
 
     Args:
@@ -95,7 +93,7 @@ def cut_window(
     """
     lead = array.ndim - len(window)
     view = np.rot90(array, draw.turns, axes=(lead, lead + 1))
-    view = np.flip(view, axis=[lead + axis for axis in draw.flips])
+    view = np.flip(view, axis=tuple(lead + axis for axis in draw.flips))
     source, target = [slice(None)] * lead, [slice(None)] * lead
     for start, size, n in zip(draw.corner, window, view.shape[lead:], strict=True):
         low, high = max(start, 0), min(start + size, n)

@@ -18,7 +18,7 @@ exchangeable, so one pairing serves all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -44,7 +44,8 @@ def run_separately(network: nn.Module, *inputs: Tensor, passes: int) -> Tensor:
     With batch norm in train mode the two differ: its statistics are those of a pass.
     """
     if passes == 1:
-        return network(torch.cat(inputs))
+        together: Tensor = network(torch.cat(inputs))
+        return together
     return torch.cat([network(one) for one in inputs])
 
 
@@ -103,7 +104,8 @@ class BCP(Method):
 
     def forward(self, batch: Batch, draws: Box, step: int) -> LossTerms:
         """Return the four terms of each mix; true labels weigh 1/2, pseudo-labels half of that."""
-        assert batch.unlabeled is not None and batch.labeled.label is not None
+        assert batch.unlabeled is not None
+        assert batch.labeled.label is not None
         image_a, image_b = halves(batch.labeled.image)
         label_a, label_b = halves(batch.labeled.label)
         unlabeled_a, unlabeled_b = halves(batch.unlabeled.image)
@@ -128,7 +130,7 @@ class BCP(Method):
         return LossTerms(terms, weights, {"pseudo_foreground": foreground})
 
     @torch.no_grad()
-    def pseudo_labels(self, *unlabeled: Tensor):  # noqa: ANN201  (a callable that ends the filter)
+    def pseudo_labels(self, *unlabeled: Tensor) -> Callable[[], Tensor]:
         """Start the teacher's hard labels; the result comes when the returned function is called."""
         logits = run_separately(self.teacher, *unlabeled, passes=self.teacher_passes)
         labels = hard_labels(logits)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,11 +50,11 @@ class Method(nn.Module, ABC):
     """
 
     @abstractmethod
-    def draw(self, batch: Batch, generator: torch.Generator) -> object:
+    def draw(self, batch: Batch, generator: torch.Generator) -> Any:  # noqa: ANN401  (its own record)
         """Draw all random numbers of a step, on the CPU, as a small frozen record."""
 
     @abstractmethod
-    def forward(self, batch: Batch, draws: object, step: int) -> LossTerms:
+    def forward(self, batch: Batch, draws: Any, step: int) -> LossTerms:  # noqa: ANN401
         """Return the loss of a step: a pure function of weights, batch, draws and step.
 
         Args:
@@ -62,7 +63,7 @@ class Method(nn.Module, ABC):
             step: the number of the step, from 0.
         """
 
-    def after_step(self, step: int) -> None:  # noqa: B027  (a method without teacher needs none)
+    def after_step(self, step: int) -> None:
         """Do what follows the optimizer step, such as updating a teacher."""
 
     @property

@@ -28,7 +28,9 @@ def hard_labels(logits: Tensor) -> Tensor:
     return logits.argmax(1).to(torch.uint8)
 
 
-def largest_component(label: NDArray[np.uint8], connectivity: int | None = None) -> NDArray[np.uint8]:
+def largest_component(
+    label: NDArray[np.uint8], connectivity: int | None = None
+) -> NDArray[np.uint8]:
     """Keep the largest connected component of each foreground class of one window.
 
     Args:
@@ -77,4 +79,6 @@ def start_component_filter(labels: Tensor, connectivity: int | None = None) -> C
 
 
 def _filter(labels: Tensor, connectivity: int | None) -> Tensor:
-    return torch.from_numpy(np.stack([largest_component(one, connectivity) for one in labels.numpy()]))
+    return torch.from_numpy(
+        np.stack([largest_component(one, connectivity) for one in labels.numpy()])
+    )

@@ -15,7 +15,9 @@ from medsemi.atomic import write_atomically
 from medsemi.errors import CheckpointError
 
 
-def save_checkpoint(path: str | Path, state: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: str | Path, state: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
     """Write a training state; the file before it stands until this one is complete.
 
     Args:
@@ -79,7 +81,9 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist: train first, or name another file.") from error
+        raise CheckpointError(
+            f"{path} does not exist: train first, or name another file."
+        ) from error
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         msg = f"{path} cannot be read as weights: it is damaged or holds something else."
         raise CheckpointError(msg) from error

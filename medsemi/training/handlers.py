@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from torch import nn
 
 from medsemi.atomic import write_atomically
@@ -20,6 +20,7 @@ from medsemi.evaluation.overlay import draw_overlay
 from medsemi.evaluation.protocol import labels_from
 from medsemi.training.checkpoint import save_weights
 from medsemi.training.tracking import Tracker
+from medsemi.training.trainer import SemiSupervisedTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -53,17 +54,17 @@ class Validation:
         self.interval, self.tracker, self.pictures = interval, tracker, pictures
         self.output_dir = Path(output_dir)
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: SemiSupervisedTrainer) -> None:
         """Validate every `interval` steps and after the last one."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
 
-    def _after_step(self, engine: Engine) -> None:
+    def _after_step(self, engine: SemiSupervisedTrainer) -> None:
         step = engine.state.iteration
-        due = step % self.interval == 0 or step == engine.state.epoch_length
+        due = step % self.interval == 0 or step == engine.steps
         if due and self.volumes and engine.stream.rank == 0:
             self._validate(engine, step)
 
-    def _validate(self, engine: Engine, step: int) -> None:
+    def _validate(self, engine: SemiSupervisedTrainer, step: int) -> None:
         networks, device = engine.method.networks, engine.state.device
         folder = self.output_dir / "validation" / f"step_{step:06d}"
         summaries = evaluate_cases(
@@ -88,7 +89,9 @@ class Validation:
             for name, network in networks.items():
                 image = torch.from_numpy(np.array(volume.image))[None].to(device)
                 with torch.inference_mode():
-                    labels[name] = labels_from(self.inference(image, network.eval()))[0].cpu().numpy()
+                    labels[name] = (
+                        labels_from(self.inference(image, network.eval()))[0].cpu().numpy()
+                    )
             path = self.output_dir / "overlays" / f"{volume.case_id}_step_{step:06d}.png"
             draw_overlay(path, volume, labels, f"{volume.case_id}, step {step}")
             self.tracker.log_file(path, "overlays")
@@ -114,24 +117,24 @@ class Progress:
         self.tracker, self.interval = tracker, interval
         self._since = (0, time.perf_counter())
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: SemiSupervisedTrainer) -> None:
         """Start the clock with the first step."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._tell)
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, engine: SemiSupervisedTrainer) -> None:
         self._since = (engine.state.iteration, time.perf_counter())
 
-    def _tell(self, engine: Engine) -> None:
+    def _tell(self, engine: SemiSupervisedTrainer) -> None:
         step, now = engine.state.iteration, time.perf_counter()
         rate = (step - self._since[0]) / (now - self._since[1])
         self._since = (step, now)
         values = {"steps_per_second": rate, "memory_mib": peak_memory(engine.state.device)}
         self.tracker.log(values, step)
-        left = (engine.state.epoch_length - step) / rate
+        left = (engine.steps - step) / rate
         loss = float(engine.state.output["loss"])
         text = "step %d of %d, loss %.4f, %.2f steps/s, %d min %02d s left"
-        logger.info(text, step, engine.state.epoch_length, loss, rate, left // 60, left % 60)
+        logger.info(text, step, engine.steps, loss, rate, left // 60, left % 60)
 
 
 def peak_memory(device: torch.device) -> float:

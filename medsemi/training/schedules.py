@@ -43,4 +43,5 @@ class Polynomial:
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step` (from 0)."""
-        return float(self.rate) * max(1.0 - step / self.steps, 0.0) ** float(self.power)
+        left = max(1.0 - step / self.steps, 0.0)
+        return float(self.rate) * float(left ** float(self.power))

@@ -105,7 +105,7 @@ class Sender:
             while waiting and (time.monotonic() >= self._retry_at or ended):
                 try:
                     self._send(*waiting[0])
-                except Exception as error:  # noqa: BLE001  (whatever fails there must not stop a training)
+                except Exception as error:
                     self._retry_at = time.monotonic() + (1.0 if ended else 30.0)
                     self._warn(" ".join(str(error).split())[:160])
                     if ended:
@@ -145,7 +145,12 @@ class Sender:
 
         assert self._client is not None
         metrics = [
-            Metric(re.sub(r"[^\w./ :-]", "_", row.name), row.value, int(row.unix_seconds * 1000), row.step)
+            Metric(
+                re.sub(r"[^\w./ :-]", "_", row.name),
+                row.value,
+                int(row.unix_seconds * 1000),
+                row.step,
+            )
             for row in rows
         ]
         for start in range(0, len(metrics), _BATCH):

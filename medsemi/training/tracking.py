@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from ignite.engine import Engine, Events
@@ -129,7 +130,8 @@ class Tracker:
         self.start(engine.state.iteration, getattr(engine.state, "device", "cpu"))
 
     def _stepped(self, engine: Engine) -> None:
-        self._buffer.append((engine.state.iteration, time.time(), engine.state.output))
+        output = cast("dict[str, Tensor]", engine.state.output)
+        self._buffer.append((engine.state.iteration, time.time(), output))
         if time.monotonic() - self._flushed > self.flush_every_seconds:
             self.flush()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ignite.engine import Engine, Events
@@ -104,7 +104,7 @@ class SemiSupervisedTrainer(Trainer):
         """The file that a killed training continues from."""
         return self.output_dir / "last.pt"
 
-    def run(self) -> None:
+    def run(self) -> None:  # type: ignore[override]  # MONAI's workflows take no data here
         """Train to the last step, from the last checkpoint if there is one.
 
         Raises:
@@ -158,7 +158,8 @@ class SemiSupervisedTrainer(Trainer):
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _save(self, engine: Engine) -> None:
-        if not torch.isfinite(engine.state.output["loss"]):
+        output = cast("dict[str, Tensor]", engine.state.output)
+        if not torch.isfinite(output["loss"]):
             msg = (
                 f"The loss is not a number at step {engine.state.iteration}; lower the learning"
                 f" rate. {self.checkpoint} holds the last good state."
@@ -200,5 +201,6 @@ def place(method: Method, device: torch.device, channels_last: bool | None) -> M
     method.to(device)
     if channels_last:
         volumetric = any(p.ndim == 5 for p in method.parameters())
-        method.to(memory_format=torch.channels_last_3d if volumetric else torch.channels_last)
+        formats = {True: torch.channels_last_3d, False: torch.channels_last}
+        method.to(memory_format=formats[volumetric])  # type: ignore[call-overload]  # stub lacks it
     return method

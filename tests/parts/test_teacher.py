@@ -16,8 +16,11 @@ def toy(stored, prefix: str) -> nn.Module:
     """The conv and batch-norm toy of the golden file."""
     network = nn.Module()
     network.c, network.b = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)
-    state = {k.removeprefix(f"{prefix}/"): torch.from_numpy(np.asarray(stored[k])) for k in stored
-             if k.startswith(f"{prefix}/")}
+    state = {
+        k.removeprefix(f"{prefix}/"): torch.from_numpy(np.asarray(stored[k]))
+        for k in stored
+        if k.startswith(f"{prefix}/")
+    }
     network.load_state_dict(state)
     return network
 
