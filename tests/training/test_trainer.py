@@ -1,0 +1,215 @@
+"""Real trainings: killed, continued, refused, and run by two processes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medsemi.batch import Batch, Sub
+from medsemi.data.phantoms import make_phantoms
+from medsemi.errors import CheckpointError, ConfigError, MedsemiError
+from medsemi.methods.bcp import BCP
+from medsemi.methods.supervised import Supervised
+from medsemi.training.checkpoint import load_weights
+from medsemi.training.trainer import SemiSupervisedTrainer
+
+SCRIPT = Path(__file__).with_name("train_phantoms.py")
+
+
+class Noise:
+    """A stream of random windows, pure in the step."""
+
+    seed, rank = 3, 0
+
+    def __getitem__(self, step: int) -> Batch:
+        generator = torch.Generator().manual_seed(step)
+        image = torch.rand(2, 1, 8, 8, 8, generator=generator)
+        label = (image[:, 0] > 0.5).to(torch.uint8)
+        other = torch.rand(2, 1, 8, 8, 8, generator=generator)
+        return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
+
+
+def toy() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.BatchNorm3d(2), nn.Dropout3d(0.2))
+
+
+def trainer(
+    folder: Path, steps: int = 6, method: nn.Module | None = None, **options: object
+) -> SemiSupervisedTrainer:
+    method = method or BCP(toy())
+    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
+    settings = options.pop("settings", {"steps": steps})
+    return SemiSupervisedTrainer(
+        device="cpu", method=method, optimizer=optimizer, stream=Noise(), steps=steps,
+        output_dir=folder, settings=settings, checkpoint_interval=2, **options,
+    )  # fmt: skip
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    return torch.load(path, weights_only=True)
+
+
+def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+class StopAt:
+    """Ends a training with an error, as a full disk would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def attach(self, engine: SemiSupervisedTrainer) -> None:
+        from ignite.engine import Events
+
+        @engine.on(Events.ITERATION_COMPLETED)
+        def stop(engine: SemiSupervisedTrainer) -> None:
+            if engine.state.iteration == self.step:
+                raise OSError("no space left")
+
+
+@pytest.mark.parametrize("stop", [1, 2, 5])
+def test_a_stopped_training_ends_with_the_same_bits(tmp_path: Path, stop: int) -> None:
+    trainer(tmp_path / "whole").run()
+    with pytest.raises(OSError, match="no space left"):
+        trainer(tmp_path / "parts", handlers=[StopAt(stop)]).run()
+    assert not (tmp_path / "parts" / "model.pt").exists()
+    trainer(tmp_path / "parts").run()
+    for name in ("student", "teacher", "model"):
+        assert_equal(
+            weights(tmp_path / "whole" / f"{name}.pt"), weights(tmp_path / "parts" / f"{name}.pt")
+        )
+
+
+def test_a_finished_training_is_not_run_again(tmp_path: Path) -> None:
+    trainer(tmp_path).run()
+    before = weights(tmp_path / "model.pt")
+    (tmp_path / "model.pt").unlink()
+    again = trainer(tmp_path)
+    again.run()
+    assert again.state.output is None
+    assert_equal(before, weights(tmp_path / "model.pt"))
+
+
+def test_other_settings_are_refused_with_the_keys(tmp_path: Path) -> None:
+    trainer(tmp_path, settings={"seed": 1, "rate": 2}).run()
+    with pytest.raises(CheckpointError, match=r"rate was 2, is 3"):
+        trainer(tmp_path, settings={"seed": 1, "rate": 3}).run()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "last.pt").write_bytes(b"PK half a file")
+    with pytest.raises(CheckpointError, match=r"last\.pt cannot be read"):
+        trainer(tmp_path).run()
+
+
+def test_the_exported_weights_load_into_the_network(tmp_path: Path) -> None:
+    method = BCP(toy())
+    trainer(tmp_path, method=method).run()
+    network = load_weights(toy(), tmp_path / "model.pt")
+    assert_equal(dict(network.state_dict()), dict(method.student.state_dict()))
+
+
+class Broken(Noise):
+    """Windows with a voxel that is no number, from step 3 on."""
+
+    def __getitem__(self, step: int) -> Batch:
+        batch = super().__getitem__(step)
+        if step >= 3:
+            batch.labeled.image[0, 0, 0, 0, 0] = float("nan")
+        return batch
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+    run = trainer(tmp_path, method=Supervised(toy()))
+    run.stream = Broken()
+    with pytest.raises(MedsemiError, match="not a number at step 4"):
+        run.run()
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert state["step"] == 2
+    assert all(v.isfinite().all() for v in state["method"].values() if v.is_floating_point())
+
+
+def test_bf16_trains_and_keeps_float32_weights(tmp_path: Path) -> None:
+    run = trainer(tmp_path, steps=2, amp="bf16")
+    run.run()
+    assert run.state.output["loss"].dtype == torch.float32
+    assert all(v.dtype == torch.float32 for k, v in weights(tmp_path / "model.pt").items()
+               if not k.endswith("tracked"))
+
+
+@pytest.mark.parametrize(("amp", "word"), [("fp16", "CUDA"), ("fp8", "none, bf16, fp16")])
+def test_precision_that_does_not_fit_is_refused(tmp_path: Path, amp: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        trainer(tmp_path, amp=amp)
+
+
+def test_clipping_bounds_the_step(tmp_path: Path) -> None:
+    method = Supervised(toy())
+    before = [p.detach().clone() for p in method.parameters()]
+    trainer(tmp_path, steps=1, method=method, gradient_clip=1e-3).run()
+    moved = sum(((a - b) ** 2).sum() for a, b in zip(before, method.parameters(), strict=True))
+    assert 0 < moved.sqrt() <= 0.1 * 1e-3 * 1.01
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms")
+    make_phantoms(folder, count=8, shape=(24, 24, 24), labeled=2, validation=1, test=1)
+    return folder
+
+
+def start(*arguments: object, **environment: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_changes_no_bit(tmp_path: Path, phantoms: Path) -> None:
+    """Killed twice at random moments, with and without workers; unlabeled labels do not exist."""
+    for case in (phantoms / "labels").glob("*"):
+        index = int(case.name.split("_")[1].split(".")[0])
+        if 2 <= index < 6:
+            case.unlink()
+    assert start(phantoms, tmp_path / "whole", 30, 0).wait() == 0
+    for workers in (0, 2):
+        folder = tmp_path / f"killed{workers}"
+        for _ in range(2):
+            process = start(phantoms, folder, 30, workers, 0.2)
+            seen = (folder / "last.pt").stat().st_mtime_ns if (folder / "last.pt").exists() else 0
+            while not (folder / "last.pt").exists() or (
+                (folder / "last.pt").stat().st_mtime_ns == seen
+            ):
+                assert process.poll() is None
+                time.sleep(0.02)
+            time.sleep(random.random())
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert not (folder / "model.pt").exists()
+        assert start(phantoms, folder, 30, 2 - workers).wait() == 0
+        for name in ("student", "teacher", "model"):
+            assert_equal(weights(tmp_path / "whole" / f"{name}.pt"), weights(folder / f"{name}.pt"))
+
+
+@pytest.mark.slow
+def test_two_ranks_end_with_equal_weights(tmp_path: Path, phantoms: Path) -> None:
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611", "WORLD_SIZE": "2"}
+    ranks = [start(phantoms, tmp_path / "run", 6, 0, RANK=str(r), **meeting) for r in (0, 1)]
+    assert [process.wait() for process in ranks] == [0, 0]
+    first, second = (weights(tmp_path / "run" / f"rank{r}.pt") for r in (0, 1))
+    assert_equal(first, second)
+    assert start(phantoms, tmp_path / "alone", 6, 0).wait() == 0
+    alone = weights(tmp_path / "alone" / "student.pt")
+    both = weights(tmp_path / "run" / "student.pt")
+    assert any(not torch.equal(alone[key], both[key]) for key in alone)
