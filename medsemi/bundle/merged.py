@@ -1,0 +1,206 @@
+"""Configuration files of a bundle, merged in the way of MONAI.
+
+Nothing is evaluated and nothing is built here: a configuration is a tree of mappings, lists and
+scalars, and its nodes are named by paths such as `train::trainer::max_epochs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from medsemi.bundle.reading import SEPARATOR, Finding, join, read
+
+COMMAND_LINE = "command line"
+META = "_meta_"
+MISSING: Any = object()
+
+
+@dataclass
+class Merged:
+    """The tree that a run would use, where its parts come from, and what went wrong on the way.
+
+    Args:
+        tree: the merged configuration, overrides included.
+        origin: the file that last set a path.
+        findings: mistakes met while reading and merging.
+    """
+
+    tree: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def file_of(self, path: str) -> str:
+        """Name the file that set `path` or the nearest node above it."""
+        while path and path not in self.origin:
+            path = path.rpartition(SEPARATOR)[0]
+        return self.origin.get(path, "configuration")
+
+    def report(self, path: str, sentence: str) -> None:
+        """Add a finding about the node at `path`."""
+        self.findings.append(Finding(self.file_of(path), path, sentence))
+
+
+def merge(
+    paths: Sequence[Path], overrides: Mapping[str, object], meta_file: Path | None = None
+) -> Merged:
+    """Merge configuration files in order, then apply overrides.
+
+    Args:
+        paths: YAML or JSON files; a later one replaces whole top-level keys, or adds with `+key`,
+            or changes one leaf with `a::b` (`a#b` is the same).
+        overrides: values by path, as given on the command line; only paths that exist are set.
+        meta_file: the metadata, found under `_meta_`; by default beside the first file.
+
+    Returns:
+        The merged tree with the findings made on the way.
+    """
+    merged = Merged()
+    for path in paths:
+        for key, value in read(path, merged.findings).items():
+            _add(merged, str(path), key, value)
+    meta_file = meta_file or (paths[0].parent / "metadata.json" if paths else None)
+    if meta_file is not None and meta_file.is_file():
+        merged.tree[META] = read(meta_file, merged.findings)
+    for name, value in overrides.items():
+        _override(merged, normal(name), value)
+    return merged
+
+
+def normal(path: str) -> str:
+    """Write a path with the separator `::` instead of the older `#`."""
+    return path.replace("#", SEPARATOR)
+
+
+def children(node: object) -> Iterator[tuple[Any, Any]]:
+    """Yield key or index and value of every child of a mapping or list."""
+    if isinstance(node, Mapping):
+        yield from node.items()
+    elif isinstance(node, list):
+        yield from enumerate(node)
+
+
+def nodes(node: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and node of everything at and below `node`."""
+    yield path, node
+    for key, child in children(node):
+        yield from nodes(child, join(path, key))
+
+
+def lookup(tree: object, path: str) -> Any:  # noqa: ANN401 - any node of a configuration
+    """Find the node at `path`, or MISSING; `""` is the whole tree.
+
+    A node that is a macro (`%other`) has the children of what it copies. What lies in another file
+    is not followed: such a node is returned as it is.
+    """
+    node: Any = tree
+    for key in path.split(SEPARATOR) if path else []:
+        node = _follow(tree, node)
+        if isinstance(node, str) and node.startswith("%"):
+            return node
+        node = next((child for name, child in children(node) if str(name) == key), MISSING)
+        if node is MISSING:
+            break
+    return node
+
+
+def nearest(path: str, tree: Mapping[str, Any], cutoff: float = 0.6) -> str | None:
+    """Find the existing path that was most likely meant by `path`; `cutoff` is the least likeness."""
+    known = [known for known, _ in nodes(tree) if known and not known.startswith(META)]
+    close = get_close_matches(path, known, n=1, cutoff=cutoff)
+    if close:
+        return close[0]
+    by_last = {known.rpartition(SEPARATOR)[2]: known for known in reversed(known)}
+    close = get_close_matches(path.rpartition(SEPARATOR)[2], list(by_last), n=1, cutoff=cutoff)
+    return by_last[close[0]] if close else None
+
+
+def suggestion(name: str | None) -> str:
+    """Return the end of a sentence that proposes `name`, or nothing."""
+    return f"; did you mean `{name}`?" if name else ""
+
+
+def _lookup_plain(tree: object, path: str) -> Any:  # noqa: ANN401 - any node of a configuration
+    """Find the node at `path`, or MISSING, without following macros."""
+    node: Any = tree
+    for key in path.split(SEPARATOR):
+        node = next((child for name, child in children(node) if str(name) == key), MISSING)
+    return node
+
+
+def _follow(tree: object, node: object) -> object:
+    seen: list[object] = []
+    while isinstance(node, str) and node.startswith("%") and node not in seen:
+        seen.append(node)
+        target = _lookup_plain(tree, normal(node[1:]))
+        if target is MISSING:
+            return node
+        node = target
+    return node
+
+
+def _add(merged: Merged, file: str, key: object, value: object) -> None:
+    if not isinstance(key, str):
+        merged.tree[key] = value  # type: ignore[index]  # found by the rule for keys
+        merged.origin[str(key)] = file
+        return
+    path = normal(key.removeprefix("+"))
+    existing = _lookup_plain(merged.tree, path)
+    if existing is MISSING and (key.startswith("+") or not _may_add(merged.tree, path)):
+        hint = suggestion(nearest(path, merged.tree))
+        sentence = (
+            f"`{path}` does not exist in the files before this one{hint or ', so remove it.'}"
+        )
+        merged.findings.append(Finding(file, key, sentence))
+    elif not key.startswith("+"):
+        _set(merged, path, value, file)
+    elif isinstance(existing, dict) and isinstance(value, dict):
+        existing.update(value)
+        merged.origin.update({join(path, name): file for name in value})
+    elif isinstance(existing, list) and isinstance(value, list):
+        merged.origin.update({join(path, len(existing) + i): file for i in range(len(value))})
+        existing.extend(value)
+    else:
+        sentence = "only a mapping is added to a mapping and a list to a list; make both the same."
+        merged.findings.append(Finding(file, key, sentence))
+
+
+def _may_add(tree: Mapping[str, Any], path: str) -> bool:
+    """Tell whether a file may make a new key: at the top, or an argument, checked by signature."""
+    above = path.rpartition(SEPARATOR)[0]
+    parent = _lookup_plain(tree, above) if above else {"_target_": ""}
+    return isinstance(parent, dict) and "_target_" in parent
+
+
+def _set(merged: Merged, path: str, value: object, file: str) -> None:
+    above, _, last = path.rpartition(SEPARATOR)
+    parent = _lookup_plain(merged.tree, above) if above else merged.tree
+    if isinstance(parent, list):
+        parent[int(last)] = value
+    else:
+        # A key that YAML read as a number has been found by its text.
+        parent[next((name for name in parent if str(name) == last), last)] = value
+    below = path + SEPARATOR
+    merged.origin = {p: f for p, f in merged.origin.items() if not p.startswith(below)}
+    merged.origin[path] = file
+
+
+def _override(merged: Merged, path: str, value: object) -> None:
+    existing = _lookup_plain(merged.tree, path)
+    if existing is MISSING:
+        sentence = f"`{path}` is not a key of this configuration"
+        hint = suggestion(nearest(path, merged.tree)) or ", so nothing would use it; remove it."
+        merged.findings.append(Finding(COMMAND_LINE, path, sentence + hint))
+        return
+    _set(merged, path, value, COMMAND_LINE)
+    if not isinstance(value, str) or value[:1] in ("$", "@", "%"):
+        return
+    if value.lower() in ("true", "false", "null", "none", "~"):
+        right = {"true": "True", "false": "False"}.get(value.lower(), "'$None'")
+        merged.report(path, f"`{value}` would be taken as text; write --{path} {right}.")
+    elif isinstance(existing, (bool, int, float)):
+        kind = "True or False" if isinstance(existing, bool) else "a number"
+        merged.report(path, f"`{value}` is text where the files hold {existing}; give {kind}.")

@@ -1,0 +1,240 @@
+"""Each rule has a configuration that breaks it and a twin that passes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medsemi.bundle.lint import Finding, lint_bundle, lint_configs, main
+
+RUN = "run: ['$@job']\n"
+JOB = "job: {_target_: builtins.dict, rate: '@rate'}\nrate: 0.01\n"
+
+
+def write(folder: Path, text: str, name: str = "train.yaml") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def lint_text(folder: Path, text: str, **overrides: object) -> list[Finding]:
+    return lint_configs([write(folder, text)], overrides)
+
+
+# The name of a rule, what breaks it, its twin that passes, and words of the finding.
+RULES = {
+    "duplicate key": (JOB + "rate: 1.0\n" + RUN, JOB + RUN, "given twice"),
+    "unknown control key": ("job: {_targt_: x}\n" + RUN, "job: {target: x}\n" + RUN, "_targt_"),
+    "note": (
+        "job: {_target_: builtins.dict, _note_: x}\n" + RUN,
+        "job: {_target_: builtins.dict, _desc_: 'x # y @ z'}\n" + RUN,
+        "_note_",
+    ),
+    "exponent": ("job: 1e-3\n" + RUN, "job: 1.0e-3\n" + RUN, "text to YAML"),
+    "hash": ("job: '#ff0000'\n" + RUN, "job: $chr(35) + 'ff0000'\n" + RUN, "turns into"),
+    "old separator": (
+        "a: {b: [1, 2]}\njob: '@a#b#2'\n" + RUN,
+        "a: {b: [1, 2]}\njob: ['@a#b#1', '@a::b::0']\n" + RUN,
+        "does not exist",
+    ),
+    "blank": ("rate: 1\njob: ' @rate'\n" + RUN, "rate: 1\njob: '@rate'\n" + RUN, "blank"),
+    "literal": ("rate: 1\njob: x/@rate/y\n" + RUN, "job: me@example\n" + RUN, "no reference"),
+    "key with a dash": ("job: {a-b: 1}\n" + RUN, "job: {a_b: 1}\n" + RUN, "a-b"),
+    "key of data": (
+        "job: {a.b: 1}\n" + RUN,
+        "job: {_target_: builtins.dict, tags: {a.b: 1}}\n" + RUN,
+        "a.b",
+    ),
+    "boolean key": ("job: {off: 1}\n" + RUN, "job: {'off': 1}\n" + RUN, "on, off"),
+    "boolean value": ("job: no\n" + RUN, "job: false\n" + RUN, "YAML"),
+    "octal": ("job: 0123\n" + RUN, "job: 123\n" + RUN, "YAML"),
+    "date": ("job: 2026-01-02\n" + RUN, "job: '2026-01-02'\n" + RUN, "date"),
+    "reference": ("job: '@rat'\nrate: 1\nx: '@rate'\n", "job: '@rate'\nrate: 1\n" + RUN, "`rate`"),
+    "relative reference": (
+        "job: {a: 1, b: '@::c'}\n" + RUN,
+        "job: {a: 1, b: '@::a', c: {d: '@::::a'}}\n" + RUN,
+        "job::c",
+    ),
+    "expression": ("job: $1 + @x\n" + RUN, "x: 2\njob: $1 + @x\n" + RUN, "refers to `x`"),
+    "syntax": ("job: $1 +\n" + RUN, "job: $1 + 1\n" + RUN, "not Python"),
+    "matrix product": ("job: $[1] @ [2]\n" + RUN, "job: $[1] + [2]\n" + RUN, "not Python"),
+    "macro": ("job: '%d items'\n" + RUN, "net: {a: 1}\njob: '%net'\n" + RUN, "%"),
+    "macro of a macro": (
+        "a: 1\nb: '%a'\njob: '%b'\n" + RUN,
+        "a: {x: 1}\nb: '%a'\njob: $@b::x\n" + RUN,
+        "copies a copy",
+    ),
+    "unused": ("max_epoch: 5\n" + JOB + RUN, "_desc_: x\nseed: 5\n" + JOB + RUN, "max_epoch"),
+    "unused part": (
+        "job: 1\nmore: {used: 1, left: 2}\nx: $@more::used\n" + RUN,
+        "more: {used: 1}\njob: $@more::used\n" + RUN,
+        "nothing uses",
+    ),
+    "nothing to run": ("rate: 1\nrun: '1'\n", "run: $1\n", "nothing to run"),
+    "unknown target": (
+        "job: {_target_: medsemi.errors.Nothing}\n" + RUN,
+        "job: {_target_: medsemi.errors.MedsemiError}\n" + RUN,
+        "cannot be imported",
+    ),
+    "unknown argument": (
+        "job: {_target_: medsemi.bundle.reading.Finding, file: a, kee: b, sentence: c}\n" + RUN,
+        "job: {_target_: medsemi.bundle.reading.Finding, file: a, key: b, sentence: c}\n" + RUN,
+        "`key`",
+    ),
+    "missing argument": (
+        "job: {_target_: medsemi.bundle.reading.Finding, file: a}\n" + RUN,
+        "job: {_target_: medsemi.bundle.reading.Finding, file: a, _mode_: callable}\n" + RUN,
+        "missing",
+    ),
+    "mode": (
+        "job: {_target_: builtins.dict, _mode_: partial}\n" + RUN,
+        "job: {_target_: builtins.dict, _mode_: callable}\n" + RUN,
+        "_mode_",
+    ),
+    "disabled": (
+        "job: {_target_: builtins.dict, _disabled_: 'yes'}\n" + RUN,
+        "job: {_target_: builtins.dict, _disabled_: true}\n" + RUN,
+        "does not disable",
+    ),
+    "two imports": (
+        "imports: ['$import os, glob']\njob: 1\n" + RUN,
+        "imports: [$import os, $import glob]\njob: 1\n" + RUN,
+        "one entry",
+    ),
+    "dotted import": (
+        "imports: [$import os.path]\njob: 1\n" + RUN,
+        "imports: [$from os import path, $import os.path as p]\njob: 1\n" + RUN,
+        "from os import path",
+    ),
+    "missing import": (
+        "imports: [$from medsemi.bundle import gard]\njob: 1\n" + RUN,
+        "imports: [$from medsemi.bundle import guard]\njob: 1\n" + RUN,
+        "gard",
+    ),
+    "word import": (
+        "x: a\njob: $__import__(@x)\n" + RUN,
+        "x: a\njob: $len(@x)\n" + RUN,
+        "letters",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rule(rule: str, tmp_path: Path) -> None:
+    broken, sound, words = RULES[rule]
+    assert any(words in str(finding) for finding in lint_text(tmp_path, broken))
+    assert lint_text(tmp_path, sound) == []
+
+
+def test_override_must_exist_and_names_the_nearest(tmp_path: Path) -> None:
+    text = "seed: 1\n" + JOB + RUN
+    (finding,) = lint_text(tmp_path, text, sede=3)
+    assert finding.file == "command line"
+    assert "`seed`" in finding.sentence
+    assert lint_text(tmp_path, text, seed=3) == []
+    assert lint_text(tmp_path, text, **{"job#rate": 3, "rate": 1}) == []
+    assert "job::rate" in lint_text(tmp_path, text, **{"job#rat": 3})[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "sound"), [("true", True), ("null", "$None"), ("1O0", 100), ("a#b", "$1")]
+)
+def test_override_value(value: str, sound: object, tmp_path: Path) -> None:
+    text = "job: '@rate'\nrate: 1\n" + RUN
+    assert lint_text(tmp_path, text, rate=value)[0].file == "command line"
+    assert lint_text(tmp_path, text, rate=sound) == []
+
+
+def test_files_are_merged_in_order(tmp_path: Path) -> None:
+    base = write(tmp_path, JOB + RUN, "base.yaml")
+    overlay = write(tmp_path, "rate: 2\njob::rate: 3\n+run: ['$@rate']\n", "overlay.yaml")
+    wrong = write(tmp_path, "jab::rate: 3\n+runs: []\n+rate: [1]\n", "wrong.yaml")
+    assert lint_configs([base, overlay]) == []
+    keys = {finding.key for finding in lint_configs([base, wrong])}
+    assert {"jab::rate", "+runs", "+rate"} <= keys
+
+
+def test_same_merge_as_monai(tmp_path: Path) -> None:
+    from monai.bundle import ConfigParser
+
+    from medsemi.bundle.merged import merge
+
+    files = [
+        write(tmp_path, "a: {b: [1, {c: 2}], d: 3}\ne: [1]\nf: {g: 1}\n", "0.yaml"),
+        write(tmp_path, "a#b#1#c: 5\n+e: [2]\n+f: {h: 2}\na::d: {z: 1}\n", "1.yaml"),
+        write(tmp_path, "f: {i: 3}\n+a: {k: 1}\n", "2.yaml"),
+    ]
+    expected = ConfigParser.load_config_files([str(path) for path in files])
+    merged = merge(files, {})
+    assert merged.findings == []
+    assert merged.tree == expected
+    assert merged.file_of("a::b::1::c") == str(files[1])
+
+
+@pytest.mark.parametrize("text", ["a: [", "", "- 1\n", "a: {[1]: 2}\n"])
+def test_unreadable_file(text: str, tmp_path: Path) -> None:
+    assert lint_text(tmp_path, text)[0].file.endswith("train.yaml")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert "cannot be read" in lint_configs([tmp_path / "none.yaml"])[0].sentence
+
+
+def test_duplicate_in_json(tmp_path: Path) -> None:
+    broken = write(tmp_path, '{"run": ["$1"], "run": ["$2"]}', "train.json")
+    assert "given twice" in lint_configs([broken])[0].sentence
+
+
+def test_metadata_can_be_referred_to(tmp_path: Path) -> None:
+    write(tmp_path, '{"version": "1", "_odd_": "#"}', "metadata.json")
+    assert lint_text(tmp_path, "run: [$@_meta_::version]\n") == []
+    assert lint_text(tmp_path, "run: [$@_meta_::verson]\n") != []
+
+
+names = st.from_regex(r"[a-z]{3,8}", fullmatch=True)
+
+
+@settings(deadline=None, max_examples=50)
+@given(keys=st.lists(names, min_size=1, unique=True), values=st.data())
+def test_chains_are_used_to_their_end(
+    keys: list[str], values: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    keys = [f"k_{key}" for key in keys]
+    tree: dict[str, object] = {a: f"@{b}" for a, b in pairwise(keys)}
+    tree |= {keys[-1]: 1, "run": [f"$@{keys[0]}"]}
+    folder = tmp_path_factory.mktemp("chain")
+    assert lint_text(folder, yaml.safe_dump(tree)) == []
+    cut = values.draw(st.sampled_from(keys))
+    unused = {finding.key for finding in lint_text(folder, yaml.safe_dump({**tree, cut: 1}))}
+    assert unused == set(keys[keys.index(cut) + 1 :])
+
+
+def test_bundle_is_linted_by_combination(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configs = tmp_path / "configs"
+    write(configs, "rate: 1\nonly_b: 2\n", "common.yaml")
+    write(configs, "run: [$@rate]\n", "a.yaml")
+    write(configs, "# overlay of: common.yaml\nrun: [$@rate + @only_b]\n", "b.yaml")
+    small = write(
+        configs, "# overlay of: common.yaml, a.yaml; common.yaml, b.yaml\nrate: 3\n", "c.yaml"
+    )
+    assert lint_bundle(tmp_path) == []
+    assert main([str(tmp_path)]) == 0
+    small.write_text(small.read_text() + "rates: 3\n")
+    assert [finding.key for finding in lint_bundle(tmp_path)] == ["rates"]
+    assert main([str(tmp_path)]) == 1
+    assert "`rate`" in capsys.readouterr().out
+    assert lint_bundle(tmp_path / "none") != []
+
+
+def test_every_bundle_of_the_project(repository: Path) -> None:
+    bundles = [path.parent for path in sorted((repository / "bundles").glob("*/configs"))]
+    assert bundles
+    assert [str(finding) for bundle in bundles for finding in lint_bundle(bundle)] == []
