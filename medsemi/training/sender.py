@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BATCH = 1000
+# A server that does not answer is not waited for; a local file only needs its time.
+_SERVER_SECONDS, _FILE_SECONDS = 10.0, 60.0
 _SQLITE = "sqlite:///"
 
 
@@ -83,14 +85,19 @@ class Sender:
         """Queue a file."""
         self._queue.put(("file", (path, folder)))
 
-    def close(self, status: str, seconds: float = 10.0) -> bool:
+    def close(self, status: str, seconds: float | None = None) -> bool:
         """Queue the end of the run and wait for it.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            seconds: at most; None waits 10 s for a server and 60 s for a local file.
 
         Returns:
             Whether everything was sent within `seconds`.
         """
         self._queue.put(("end", status))
-        self._thread.join(seconds)
+        local = self.target.tracking_uri.startswith(_SQLITE)
+        self._thread.join(seconds or (_FILE_SECONDS if local else _SERVER_SECONDS))
         sent = not self._thread.is_alive()
         if not sent:
             self._warn("it did not answer in time")

@@ -116,7 +116,7 @@ class Tracker:
             self._sender.put_rows([row for row in rows if math.isfinite(row.value)])
 
     def finish(self, status: str) -> None:
-        """Write the rest and end the run as FINISHED, FAILED or KILLED; waits 10 s at most."""
+        """Write the rest and end the run as FINISHED, FAILED or KILLED; a server is waited for 10 s."""
         self.flush()
         if self._sender is not None:
             self.log_file(self.folder / "history.csv")

@@ -145,8 +145,11 @@ def test_bf16_trains_and_keeps_float32_weights(tmp_path: Path) -> None:
     run = trainer(tmp_path, steps=2, amp="bf16")
     run.run()
     assert run.state.output["loss"].dtype == torch.float32
-    assert all(v.dtype == torch.float32 for k, v in weights(tmp_path / "model.pt").items()
-               if not k.endswith("tracked"))
+    assert all(
+        v.dtype == torch.float32
+        for k, v in weights(tmp_path / "model.pt").items()
+        if not k.endswith("tracked")
+    )
 
 
 @pytest.mark.parametrize(("amp", "word"), [("fp16", "CUDA"), ("fp8", "none, bf16, fp16")])

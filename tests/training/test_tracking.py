@@ -1,0 +1,154 @@
+"""The tracker: a real SQLite store, servers that refuse or never answer, crashes and resumes."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from mlflow import MlflowClient
+
+from medsemi.errors import MedsemiError
+from medsemi.training import sender
+from medsemi.training.history import History
+from medsemi.training.tracking import Tracker, main, upload
+
+
+def engine_of(tracker: Tracker, stop: int | None = None) -> Engine:
+    def step(engine: Engine, batch: int) -> dict[str, torch.Tensor]:
+        if stop == batch:
+            raise OSError("no space left")
+        return {"loss": torch.tensor(float(batch)), "loss/dice (a)": torch.tensor(float("inf"))}
+
+    engine = Engine(step)
+    tracker.attach(engine)
+    return engine
+
+
+def tracker_of(folder: Path, uri: str, **options: object) -> Tracker:
+    return Tracker(
+        folder, tracking_uri=uri, experiment_name="left_atrium", run_name="one", stage="train",
+        parameters={"seed": 1, "window": [64, 64, 32]}, tags={"medsemi.training": "t"}, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return str(tmp_path / "mlflow.db")
+
+
+def runs_of(store: str) -> list:
+    client = MlflowClient(f"sqlite:///{store}")
+    experiment = client.get_experiment_by_name("left_atrium")
+    return client.search_runs([experiment.experiment_id])
+
+
+def test_a_run_is_in_the_folder_and_in_mlflow(tmp_path: Path, store: str) -> None:
+    tracker = tracker_of(tmp_path / "run", store)
+    engine = engine_of(tracker)
+
+    @engine.on(Events.ITERATION_COMPLETED(every=3))
+    def validate(engine: Engine) -> None:
+        tracker.log({"val/dice": 0.5}, engine.state.iteration)
+
+    picture = tmp_path / "run" / "picture.png"
+    engine.add_event_handler(Events.STARTED, lambda: picture.write_bytes(b"png"))
+    engine.add_event_handler(Events.COMPLETED, lambda: None)
+    engine.run(range(1, 7))
+    (run,) = runs_of(store)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"seed": "1", "window": "[64, 64, 32]"}
+    assert run.data.tags["medsemi.training"] == "t"
+    client = MlflowClient(f"sqlite:///{store}")
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert [(m.step, m.value) for m in history] == [(i, float(i)) for i in range(1, 7)]
+    # Infinity would be stored as the largest number and break every plot; the folder keeps it.
+    assert "loss/dice _a_" not in run.data.metrics
+    rows = History(tmp_path / "run" / "history.csv").read()
+    assert sum(row.name == "loss/dice (a)" for row in rows) == 6
+    assert "history.csv" in [f.path for f in client.list_artifacts(run.info.run_id)]
+    assert "/mlartifacts/" in run.info.artifact_uri
+
+
+def test_a_crash_is_marked_and_a_resume_continues_the_same_run(tmp_path: Path, store: str) -> None:
+    with pytest.raises(OSError, match="no space"):
+        engine_of(tracker_of(tmp_path / "run", store), stop=5).run(range(1, 7))
+    (failed,) = runs_of(store)
+    assert failed.info.status == "FAILED"
+    again = engine_of(tracker_of(tmp_path / "run", store))
+    again.load_state_dict({"iteration": 2, "max_epochs": 1, "epoch_length": 6})
+    again.run(range(3, 7))
+    (run,) = runs_of(store)
+    assert run.info.run_id == failed.info.run_id
+    assert run.info.status == "FINISHED"
+    steps = [r.step for r in History(tmp_path / "run" / "history.csv").read() if r.name == "loss"]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_foreign_unfinished_run_is_never_adopted(tmp_path: Path, store: str) -> None:
+    tracker_of(tmp_path / "first", store).start()
+    engine_of(tracker_of(tmp_path / "second", store)).run(range(1, 3))
+    deadline = time.monotonic() + 20
+    while len(runs_of(store)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert sorted(run.info.status for run in runs_of(store)) == ["FINISHED", "RUNNING"]
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("kind", ["refused", "silent"])
+def test_an_unreachable_server_stops_nothing_and_loses_nothing(
+    tmp_path: Path, store: str, silent_port: int, kind: str
+) -> None:
+    port = silent_port if kind == "silent" else 9
+    started = time.monotonic()
+    engine_of(tracker_of(tmp_path / "run", f"http://127.0.0.1:{port}")).run(range(1, 7))
+    assert time.monotonic() - started < 15
+    rows = History(tmp_path / "run" / "history.csv").read()
+    assert [row.value for row in rows if row.name == "loss"] == [1, 2, 3, 4, 5, 6]
+    upload(tmp_path / "run", store)
+    (run,) = runs_of(store)
+    assert run.data.metrics["loss"] == 6.0
+
+
+def test_nothing_of_mlflow_runs_in_the_thread_that_trains(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    original = sender.Sender._send
+
+    def spy(self: sender.Sender, kind: str, content: object) -> None:
+        threads.add(threading.current_thread().name)
+        original(self, kind, content)
+
+    monkeypatch.setattr(sender.Sender, "_send", spy)
+    engine_of(tracker_of(tmp_path / "run", store, flush_every_seconds=0.0)).run(range(1, 4))
+    assert threads == {"mlflow"}
+
+
+def test_upload_says_in_one_sentence_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path), "x.db"]) == 2
+    assert "holds no run.json" in capsys.readouterr().err
+    with pytest.raises(MedsemiError):
+        upload(tmp_path, "x.db")
+
+
+def test_the_record_names_nobody(tmp_path: Path, store: str) -> None:
+    engine_of(tracker_of(tmp_path / "run", store)).run(range(1, 2))
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert socket.gethostname() not in json.dumps(record)
+    assert "mlflow.user" not in record["tags"]
