@@ -1,7 +1,178 @@
-"""Stops a bundle before it starts: placeholder until the linter is attached."""
+"""Stop a mistaken run before anything is built, and end a failed one with one sentence.
+
+The first expression that a bundle evaluates calls `check_run`:
+
+    imports: [$from medsemi.bundle import guard]
+    initialize: [$guard.check_run(), ...]
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from medsemi.errors import ConfigError, MedsemiError
+
+USAGE_EXIT = 2
+INTERRUPTED_EXIT = 130
+
+# What monai 1.6 says about its own parts each time it starts.
+_NOISE = (
+    "NvImgCodecPydicomReader",
+    "monai.metrics.utils get_mask_edges",
+    "monai.transforms.spatial.dictionary Orientationd",
+    r"`torch\.jit\.\w+` is deprecated",
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What `python -m monai.bundle run` was asked for.
+
+    Args:
+        config_files: the configuration files in order.
+        overrides: values by path.
+        roots: the keys to evaluate: initialize, run, finalize.
+        meta_file: the metadata file if one was named.
+    """
+
+    config_files: tuple[Path, ...]
+    overrides: Mapping[str, object]
+    roots: tuple[str, str, str]
+    meta_file: Path | None
+
 
 def check_run() -> None:
-    """Check the run."""
+    """Lint the configuration of `python -m monai.bundle run` and install `report_errors`.
+
+    In a process that was started in another way it does nothing.
+
+    Raises:
+        SystemExit: with code 2 after one sentence on stderr, if the configuration or an override is
+            wrong. MONAI passes it on, so that it reaches the shell.
+    """
+    if Path(sys.argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py"):
+        return
+    report_errors()
+    if sys.argv[1:2] != ["run"]:
+        return
+    sentence = _first_mistake(read_command(sys.argv[2:]))
+    if sentence:
+        if os.environ.get("RANK", "0") == "0":  # under torchrun every process finds the same
+            print(sentence, file=sys.stderr)
+        raise SystemExit(USAGE_EXIT)
+
+
+def read_command(arguments: Sequence[str]) -> Command:
+    """Understand the arguments of `python -m monai.bundle run` as fire and MONAI do.
+
+    Args:
+        arguments: everything after `run`, such as `--a::b=3`, `--a#b 3` or `--s-t` (which is s_t).
+
+    Returns:
+        The files and overrides; the values of an `--args_file` count where the command line is silent.
+
+    Raises:
+        ConfigError: if the args_file is not a readable mapping.
+    """
+    import fire
+
+    from medsemi.bundle.reading import Finding, read
+
+    given: dict[str, Any] = {}
+
+    # The signature of monai.bundle.run, so that fire fills it in the same way.
+    def collect(
+        run_id: object = None, init_id: object = None, final_id: object = None,
+        meta_file: object = None, config_file: object = None, logging_file: object = None,
+        tracking: object = None, args_file: object = None, **override: object,
+    ) -> None:  # fmt: skip
+        given.update(override, run_id=run_id, init_id=init_id, final_id=final_id)
+        given.update(meta_file=meta_file, config_file=config_file, logging_file=logging_file)
+        given.update(tracking=tracking, args_file=args_file)
+
+    fire.Fire(collect, command=list(arguments))
+    given = {name: value for name, value in given.items() if value is not None}
+    args_file = given.pop("args_file", None)
+    if args_file is not None:
+        findings: list[Finding] = []
+        given = {**read(Path(args_file), findings), **given}
+        if findings:
+            raise ConfigError(str(findings[0]))
+    return _command(given)
+
+
+def report_errors() -> None:
+    """End the process with one sentence where a user can mend what is wrong.
+
+    An uncaught MedsemiError, also as the cause of what MONAI makes of it, is printed as its sentence
+    and exits with code 2; an interruption exits with 130. Any other error keeps its traceback, and
+    with MEDSEMI_DEBUG=1 every error does. Warnings of MONAI about itself are dropped.
+    """
+    if os.environ.get("MEDSEMI_DEBUG") == "1":
+        return
+    sys.excepthook = _report
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
+    for handler in [*logging.getLogger().handlers, logging.lastResort]:
+        if handler is not None and _is_news not in handler.filters:
+            handler.addFilter(_is_news)
+
+
+def _first_mistake(command: Command) -> str:
+    from medsemi.bundle.lint import lint_configs
+
+    findings = lint_configs(
+        command.config_files, command.overrides, roots=command.roots, meta_file=command.meta_file
+    )
+    more = f" ({len(findings) - 1} more of this kind)" if len(findings) > 1 else ""
+    return f"{findings[0]}{more}" if findings else ""
+
+
+def _command(given: dict[str, Any]) -> Command:
+    files = given.pop("config_file", ())
+    meta_file = given.pop("meta_file", None)
+    ids = (("init_id", "initialize"), ("run_id", "run"), ("final_id", "finalize"))
+    init_id, run_id, final_id = (str(given.pop(name, default)) for name, default in ids)
+    for flag in ("logging_file", "tracking"):
+        given.pop(flag, None)
+    return Command(
+        config_files=tuple(map(Path, [files] if isinstance(files, str) else files)),
+        overrides=given,
+        roots=(init_id, run_id, final_id),
+        meta_file=Path(meta_file) if isinstance(meta_file, str) else None,
+    )
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, (MedsemiError, KeyboardInterrupt)):
+        cause = cause.__cause__
+    if cause is None:
+        sys.__excepthook__(kind, error, trace)
+        return
+    interrupted = isinstance(cause, KeyboardInterrupt)
+    print("Interrupted." if interrupted else _sentence(cause), file=sys.stderr)
+    # The interpreter honors an exit that is raised here, after it has run what waits for its end.
+    raise SystemExit(INTERRUPTED_EXIT if interrupted else USAGE_EXIT)
+
+
+def _sentence(error: BaseException) -> str:
+    """Return the message, without the traceback that torch adds to errors of loader workers."""
+    text = str(error).strip()
+    if "Original Traceback" not in text:
+        return text
+    return re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drop what Ignite logs of an exception at each level that it passes: it is told at the end."""
+    return "is terminating due to exception" not in record.getMessage()

@@ -1,0 +1,222 @@
+"""The guard in this process, and in real runs of `python -m monai.bundle`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medsemi.bundle import guard
+from medsemi.errors import ConfigError, DataError
+
+CONFIG = """
+imports: [$from medsemi.bundle.guard import check_run, $import trial]
+seed: 1
+output_dir: out
+initialize: [$check_run(), $print('built')]
+run: ["$trial.work(@seed, @output_dir)"]
+"""
+TRIAL = """
+from medsemi.errors import DataError
+
+def work(seed, output_dir):
+    if seed == 13:
+        raise DataError(f"{output_dir}: is empty; choose another.")
+    print("worked with", seed)
+"""
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/train.yaml").write_text(CONFIG)
+    (tmp_path / "trial.py").write_text(TRIAL)
+    return tmp_path
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """Undo what `report_errors` installs."""
+    hook, handlers = sys.excepthook, [*logging.getLogger().handlers, logging.lastResort]
+    with warnings.catch_warnings():
+        yield
+    sys.excepthook = hook
+    for handler in handlers:
+        if handler is not None:
+            handler.removeFilter(guard._is_news)
+
+
+def run_bundle(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train.yaml"]
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), root))}
+    environment.pop("MEDSEMI_DEBUG", None)
+    return subprocess.run(
+        [*command, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_sound_run(bundle: Path) -> None:
+    done = run_bundle(bundle, "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    assert "worked with 3" in done.stdout
+
+
+def test_mistyped_override_stops_before_anything_is_built(bundle: Path) -> None:
+    done = run_bundle(bundle, "--sede", "3")
+    assert done.returncode == 2
+    assert "did you mean `seed`?" in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert "built" not in done.stdout
+
+
+def test_error_for_people_ends_a_run_with_one_sentence(bundle: Path) -> None:
+    done = run_bundle(bundle, "--seed=13")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1] == "out: is empty; choose another."
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("is empty") == 1
+
+
+def start_as(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    program = str(Path("site-packages", "monai", "bundle", "__main__.py"))
+    monkeypatch.setattr(sys, "argv", [program, *arguments])
+
+
+@pytest.mark.usefixtures("restored")
+def test_unused_key_stops_a_run(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = bundle / "configs/train.yaml"
+    start_as(monkeypatch, bundle, "run", "--config_file", "configs/train.yaml")
+    guard.check_run()
+    config.write_text(CONFIG + "initialise: [$1]\n")
+    with pytest.raises(SystemExit) as stop:
+        guard.check_run()
+    error = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert error.count("\n") == 1
+    assert "`initialize`" in error
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit):
+        guard.check_run()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("restored")
+def test_silent_where_monai_did_not_start_the_process(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = sys.excepthook
+    monkeypatch.setattr(sys, "argv", ["pytest", "run", "--config_file", "none.yaml"])
+    guard.check_run()
+    assert sys.excepthook is hook
+    start_as(monkeypatch, bundle, "ckpt_export", "network_def")
+    guard.check_run()
+    assert sys.excepthook is not hook
+
+
+@pytest.mark.parametrize(
+    ("arguments", "overrides"),
+    [
+        (["--a#b", "3"], {"a#b": 3}),
+        (["--a::b=1e-3"], {"a::b": 0.001}),
+        (["--s-t", "x"], {"s_t": "x"}),
+        (["--flag"], {"flag": True}),
+        (["--normalize"], {"rmalize": False}),
+        (["--a", "true"], {"a": "true"}),
+        (["--a", "None"], {}),
+        (["--a", "[x,1]"], {"a": ["x", 1]}),
+        (["--tracking", "mlflow", "--logging_file", "False"], {}),
+        (["--+a", "[1]"], {"+a": [1]}),
+    ],
+)
+def test_overrides_are_read_as_fire_reads_them(
+    arguments: list[str], overrides: dict[str, object]
+) -> None:
+    assert guard.read_command(arguments).overrides == overrides
+
+
+def test_flags_of_the_command() -> None:
+    arguments = ["--config_file", "['a.yaml','b.yaml']", "--init_id", "start", "--meta_file", "m"]
+    command = guard.read_command(["train_it", *arguments])
+    assert command.config_files == (Path("a.yaml"), Path("b.yaml"))
+    assert command.roots == ("start", "train_it", "finalize")
+    assert command.meta_file == Path("m")
+
+
+def test_args_file_counts_where_the_command_line_is_silent(tmp_path: Path) -> None:
+    file = tmp_path / "args.yaml"
+    file.write_text("config_file: a.yaml\nseed: 1\nlr: 2\n")
+    command = guard.read_command(["--args_file", str(file), "--lr", "3"])
+    assert command.config_files == (Path("a.yaml"),)
+    assert command.overrides == {"seed": 1, "lr": 3}
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        guard.read_command(["--args_file", str(tmp_path / "none.yaml")])
+
+
+def raised(error: BaseException, cause: BaseException | None) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (raised(RuntimeError("Failed to evaluate"), DataError("a: bad.")), 2, "a: bad.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (
+            DataError("Caught DataError in DataLoader worker process 0.\nOriginal Traceback "
+                      "(most recent call last):\nmedsemi.errors.DataError: b: bad.\n"),
+            2,
+            "b: bad.\n",
+        ),
+    ],
+)  # fmt: skip
+def test_report_of_errors(
+    error: BaseException, code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        guard._report(type(error), error, None)
+    assert stop.value.code == code
+    assert capsys.readouterr().err == text
+
+
+def test_other_errors_keep_their_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    error = raised(RuntimeError("outer"), ZeroDivisionError("inner"))
+    guard._report(RuntimeError, error, None)
+    assert "ZeroDivisionError: inner" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("restored")
+def test_debug_leaves_all_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = sys.excepthook
+    monkeypatch.setenv("MEDSEMI_DEBUG", "1")
+    guard.report_errors()
+    assert sys.excepthook is hook
+
+
+@pytest.mark.usefixtures("restored")
+def test_exceptions_are_not_logged_twice() -> None:
+    guard.report_errors()
+    guard.report_errors()
+    assert logging.lastResort is not None
+    assert logging.lastResort.filters.count(guard._is_news) == 1
+    texts = ["Engine run is terminating due to exception: x", "Epoch 1"]
+    records = [
+        logging.LogRecord("ignite", logging.ERROR, "", 0, text, None, None) for text in texts
+    ]
+    assert [guard._is_news(record) for record in records] == [False, True]
