@@ -8,6 +8,7 @@ The first expression that a bundle evaluates calls `check_run`:
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from medsemi.atomic import write_atomically
 from medsemi.errors import ConfigError, MedsemiError
 
 USAGE_EXIT = 2
@@ -59,7 +61,7 @@ def check_run() -> None:
         SystemExit: with code 2 after one sentence on stderr, if the configuration or an override is
             wrong. MONAI passes it on, so that it reaches the shell.
     """
-    if Path(sys.argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py"):
+    if not _is_bundle_command():
         return
     report_errors()
     if sys.argv[1:2] != ["run"]:
@@ -69,6 +71,29 @@ def check_run() -> None:
         if os.environ.get("RANK", "0") == "0":  # under torchrun every process finds the same
             print(sentence, file=sys.stderr)
         raise SystemExit(USAGE_EXIT)
+
+
+def save_config(folder: str | Path) -> None:
+    """Write the configuration of this run, files merged and overrides applied, as `config.json`.
+
+    In a process that was not started by `python -m monai.bundle run`, and on all ranks but the
+    first, it does nothing.
+
+    Args:
+        folder: the run folder of the stage.
+    """
+    from medsemi.bundle.merged import merge
+
+    if not _is_bundle_command() or sys.argv[1:2] != ["run"] or os.environ.get("RANK", "0") != "0":
+        return
+    command = read_command(sys.argv[2:])
+    tree = merge(command.config_files, command.overrides).tree
+    with write_atomically(Path(folder) / "config.json") as temporary:
+        temporary.write_text(json.dumps(tree, indent=1, default=str) + "\n")
+
+
+def _is_bundle_command() -> bool:
+    return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
 
 
 def read_command(arguments: Sequence[str]) -> Command:

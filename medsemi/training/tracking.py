@@ -95,6 +95,7 @@ class Tracker:
         self._sender = Sender(self.target, record, self.parameters, self.tags)
         self._flushed = time.monotonic()
         self.log_file(record)
+        self.log_file(self.folder / "config.json")
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Report values of a step."""

@@ -1,0 +1,140 @@
+"""The batch of a step is a pure function of the step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medsemi.batch import Batch
+from medsemi.data.streams import StepStream, batch_cases, step_loader
+from medsemi.data.volumes import Volume
+from medsemi.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> list[Volume]:
+    folder = tmp_path_factory.mktemp("volumes")
+    made = []
+    for index in range(7):
+        random = np.random.default_rng(index)
+        np.save(folder / f"{index}.npy", random.random((1, 12, 11, 10), np.float32))
+        np.save(folder / f"{index}l.npy", random.integers(0, 2, (12, 11, 10), np.uint8))
+        label = folder / f"{index}l.npy" if index < 3 else None
+        made.append(Volume(str(index), folder / f"{index}.npy", label, np.eye(4)))
+    return made
+
+
+def stream(volumes: list[Volume], **options: object) -> StepStream:
+    settings = {"window": (8, 8, 8), "labeled_windows": 2, "unlabeled_windows": 3, "seed": 4}
+    return StepStream(volumes[:3], volumes[3:], **{**settings, **options})
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    return (
+        torch.equal(one.labeled.image, other.labeled.image)
+        and torch.equal(one.labeled.label, other.labeled.label)
+        and torch.equal(one.unlabeled.image, other.unlabeled.image)
+        and one.labeled.case_ids == other.labeled.case_ids
+        and one.unlabeled.case_ids == other.unlabeled.case_ids
+    )
+
+
+def test_a_step_is_the_same_in_any_order_and_any_process(volumes: list[Volume]) -> None:
+    expected = {step: stream(volumes)[step] for step in (9, 3, 7, 8)}
+    for workers in (0, 2):
+        loader = step_loader(stream(volumes), 7, 10, workers)
+        for step, batch in zip(range(7, 10), loader, strict=True):
+            assert equal(batch, expected[step])
+
+
+@pytest.mark.parametrize("change", [{"seed": 5}, {"rank": 1, "world_size": 2}])
+def test_seed_and_rank_change_the_batch(volumes: list[Volume], change: dict) -> None:
+    assert not equal(stream(volumes)[0], stream(volumes, **change)[0])
+    assert not equal(stream(volumes)[0], stream(volumes)[1])
+
+
+def test_shapes_and_roles(volumes: list[Volume]) -> None:
+    batch = stream(volumes)[0]
+    assert batch.labeled.image.shape == (2, 1, 8, 8, 8)
+    assert batch.labeled.label.shape == (2, 8, 8, 8)
+    assert batch.labeled.label.dtype == torch.uint8
+    assert batch.unlabeled.label is None
+    assert set(batch.labeled.case_ids) <= {"0", "1", "2"}
+    assert set(batch.unlabeled.case_ids) <= {"3", "4", "5", "6"}
+    assert stream(volumes, unlabeled_windows=0)[0].unlabeled is None
+
+
+@pytest.mark.parametrize("setting", ["la8", "la4", "acdc7"])
+def test_batches_are_composed_as_published(golden: Path, setting: str) -> None:
+    """The published sampler with its own permutations, which come from a legacy generator."""
+    stored = json.loads((golden / "two_stream_sampler.json").read_text())
+    case = stored["settings"][setting]
+    legacy = np.random.RandomState(stored["numpy_legacy_seed"])
+    counts = (case["labelled"], case["total"] - case["labelled"])
+    sizes = (case["batch"] - case["unlabelled_in_batch"], case["unlabelled_in_batch"])
+    drawn: dict[tuple, np.ndarray] = {}
+
+    def order(role: str, *key: int) -> np.ndarray:
+        if (role, *key) not in drawn:
+            drawn[role, *key] = legacy.permutation(counts[role == "unlabeled"])
+        return drawn[role, *key]
+
+    per_epoch = case["batches_per_epoch"]
+    for epoch, name in enumerate(("epoch1", "epoch2")):
+        for index, expected in enumerate(case[name]):
+            labeled, unlabeled = batch_cases(
+                epoch * per_epoch + index, counts=counts, sizes=sizes, order=order
+            )
+            assert labeled + [counts[0] + i for i in unlabeled] == expected
+
+
+def test_every_labeled_case_comes_once_per_round(volumes: list[Volume]) -> None:
+    rounds = stream(volumes, labeled_windows=1)
+    for start in (0, 3, 30):
+        seen = [rounds[start + i].labeled.case_ids[0] for i in range(3)]
+        assert sorted(seen) == ["0", "1", "2"]
+
+
+def test_more_windows_than_cases(volumes: list[Volume]) -> None:
+    batch = stream(volumes, labeled_windows=5, unlabeled_windows=9)[0]
+    assert len(batch.labeled.case_ids) == 5
+    assert set(batch.labeled.case_ids) == {"0", "1", "2"}
+    assert set(batch.unlabeled.case_ids) == {"3", "4", "5", "6"}
+
+
+def test_augmentation_is_seeded_by_step_and_slot(volumes: list[Volume]) -> None:
+    from monai.transforms import Compose, RandGaussianNoised
+
+    noise = Compose([RandGaussianNoised("image", prob=1.0, std=0.5)])
+    noisy = stream(volumes, augmentation=noise)
+    first, second = noisy[3], noisy[3]
+    assert equal(first, second)
+    plain = stream(volumes)[3]
+    difference = first.labeled.image - plain.labeled.image
+    assert difference.abs().max() > 0
+    assert not torch.equal(difference[0], difference[1])
+    assert torch.equal(first.labeled.label, plain.labeled.label)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"flip_rule": "sometimes"}, "published, symmetric, none"),
+        ({"window": (8, 8)}, "window has 2 axes"),
+    ],
+)
+def test_settings_that_give_no_batch(volumes: list[Volume], options: dict, word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        stream(volumes, **options)
+
+
+def test_empty_lists(volumes: list[Volume]) -> None:
+    settings = {"window": (8, 8, 8), "labeled_windows": 1, "unlabeled_windows": 1, "seed": 0}
+    with pytest.raises(ConfigError, match="labeled cases is empty"):
+        StepStream([], volumes, **settings)
+    with pytest.raises(ConfigError, match="no unlabeled case"):
+        StepStream(volumes[:3], [], **settings)

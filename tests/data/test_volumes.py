@@ -1,0 +1,111 @@
+"""Prepared volumes: right, never stale, never half written."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from monai.transforms import (
+    Compose,
+    EnsureChannelFirstd,
+    LoadImaged,
+    ScaleIntensityRanged,
+    Spacingd,
+)
+
+from medsemi.data.manifest import Case
+from medsemi.data.volumes import VolumeStore
+from medsemi.errors import DataError
+
+KEYS = ["image", "label"]
+
+
+def transforms(top: float = 1.0, spacing: float | None = None) -> Compose:
+    steps = [
+        LoadImaged(KEYS, allow_missing_keys=True),
+        EnsureChannelFirstd(KEYS, allow_missing_keys=True),
+        ScaleIntensityRanged("image", 0.0, 1.0, 0.0, top),
+    ]
+    if spacing:
+        modes = ("bilinear", "nearest")
+        steps.append(Spacingd(KEYS, (spacing,) * 3, mode=modes, allow_missing_keys=True))
+    return Compose(steps)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    image = np.random.default_rng(0).random((6, 5, 4)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(image, affine), tmp_path / "image.nii.gz")
+    label = (image > 0.5).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(label, affine), tmp_path / "label.nii.gz")
+    return tmp_path
+
+
+CASE = Case("one", "one", Path("image.nii.gz"), Path("label.nii.gz"))
+
+
+def test_a_volume_is_what_the_transforms_make(data: Path) -> None:
+    volume = VolumeStore(data, transforms(top=2.0), data / "cache").volume(CASE, True)
+    image = nibabel.load(data / "image.nii.gz").get_fdata()
+    np.testing.assert_allclose(volume.image[0], 2 * image, rtol=1e-6)
+    np.testing.assert_array_equal(volume.label, image > 0.5)
+    assert volume.spacing == pytest.approx((1.0, 2.0, 3.0))
+    assert isinstance(volume.image, np.memmap)
+    assert volume.label.dtype == np.uint8
+
+
+def test_resampling_changes_the_affine(data: Path) -> None:
+    volume = VolumeStore(data, transforms(spacing=2.0), data / "cache").volume(CASE, True)
+    assert volume.spacing == pytest.approx((2.0, 2.0, 2.0))
+    assert volume.image.shape[1:] == volume.label.shape
+    assert set(np.unique(volume.label)) <= {0, 1}
+
+
+def test_an_unlabeled_case_needs_no_label_file(data: Path) -> None:
+    (data / "label.nii.gz").unlink()
+    store = VolumeStore(data, transforms(), data / "cache")
+    assert store.volume(CASE, False).label is None
+    assert not list((data / "cache").glob("*.label.npy"))
+
+
+def test_nothing_stale_is_served(data: Path) -> None:
+    first = VolumeStore(data, transforms(), data / "cache").volume(CASE, True)
+    other = VolumeStore(data, transforms(top=5.0), data / "cache").volume(CASE, True)
+    assert other.image.max() > 4 * first.image.max()
+    again = VolumeStore(data, transforms(), data / "cache").volume(CASE, True)
+    assert again.image_file == first.image_file
+    image = nibabel.load(data / "image.nii.gz")
+    changed = nibabel.Nifti1Image(np.zeros((6, 5, 4), np.float32), image.affine)
+    nibabel.save(changed, data / "image.nii.gz")
+    assert not VolumeStore(data, transforms(), data / "cache").volume(CASE, True).image.any()
+
+
+def test_what_is_half_written_is_made_again(data: Path) -> None:
+    store = VolumeStore(data, transforms(), data / "cache")
+    volume = store.volume(CASE, True)
+    expected = np.array(volume.image)
+    (description,) = (data / "cache").glob("*.json")
+    description.unlink()
+    volume.image_file.write_bytes(b"half")
+    np.testing.assert_array_equal(store.volume(CASE, True).image, expected)
+
+
+def test_a_worker_maps_the_file_itself(data: Path) -> None:
+    volume = VolumeStore(data, transforms(), data / "cache").volume(CASE, True)
+    assert volume.image.size
+    sent = pickle.dumps(volume)
+    assert len(sent) < 2000
+    np.testing.assert_array_equal(pickle.loads(sent).image, volume.image)
+
+
+@pytest.mark.parametrize("content", [None, b"not an image"])
+def test_a_file_that_cannot_be_read_is_named(data: Path, content: bytes | None) -> None:
+    (data / "image.nii.gz").unlink()
+    if content:
+        (data / "image.nii.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"image\.nii\.gz cannot be"):
+        VolumeStore(data, transforms(), data / "cache").volume(CASE, True)

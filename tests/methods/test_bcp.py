@@ -1,0 +1,136 @@
+"""Bidirectional copy-paste, as the paper and its code state it."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medsemi.batch import Batch, Sub
+from medsemi.methods.bcp import BCP, CopyPastePretraining, halves
+from medsemi.parts.copy_paste import Box
+
+IDS = ("a", "b", "c", "d")
+
+
+class Spy(nn.Module):
+    """Remembers what it was shown; its logits say that bright voxels are foreground."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x.detach().clone())
+        return torch.cat([-x, x], 1) * self.scale
+
+
+def batch() -> Batch:
+    """Every window is constant, so that a voxel tells where it comes from: 1..4 and 5..8."""
+    labeled = torch.arange(1.0, 5.0).view(4, 1, 1, 1, 1).expand(4, 1, 6, 6, 6).clone()
+    label = torch.zeros(4, 6, 6, 6, dtype=torch.uint8)
+    return Batch(Sub(labeled, label, IDS), Sub(labeled + 4, None, IDS))
+
+
+def test_the_defaults_are_the_published_choices() -> None:
+    defaults = {k: p.default for k, p in inspect.signature(BCP).parameters.items()}
+    assert defaults["hole_ratio"] == 2 / 3
+    assert (defaults["pseudo_weight"], defaults["ema_decay"]) == (0.5, 0.99)
+    assert (defaults["teacher_mode"], defaults["ema_buffers"]) == ("train", "keep")
+    assert (defaults["component_filter"], defaults["connectivity"]) == (True, None)
+    assert (defaults["dice"], defaults["deploy"]) == ("linear", "student")
+    assert (defaults["student_passes"], defaults["teacher_passes"]) == (2, 2)
+
+
+def test_the_student_sees_both_mixes_voxel_by_voxel() -> None:
+    method = BCP(Spy())
+    method(batch(), Box((1, 1, 1), (4, 4, 4)), 0)
+    inward, outward = method.student.seen
+    hole = (slice(None), slice(None), *[slice(1, 5)] * 3)
+    assert inward[:, 0, 0, 0, 0].tolist() == [1, 2]
+    assert inward[hole].flatten(1).unique(dim=1).flatten().tolist() == [5, 6]
+    assert outward[:, 0, 0, 0, 0].tolist() == [7, 8]
+    assert outward[hole].flatten(1).unique(dim=1).flatten().tolist() == [3, 4]
+    assert (inward == torch.tensor([1.0, 2.0]).view(2, 1, 1, 1, 1)).sum() == 2 * (6**3 - 4**3)
+    first, second = method.teacher.seen
+    assert (first[:, 0, 0, 0, 0].tolist(), second[:, 0, 0, 0, 0].tolist()) == ([5, 6], [7, 8])
+
+
+def test_pseudo_labels_weigh_half_of_true_ones() -> None:
+    terms = BCP(Spy(), pseudo_weight=0.5)(batch(), Box((1, 1, 1), (4, 4, 4)), 0)
+    assert {w for n, w in terms.weights.items() if n.endswith("pseudo")} == {0.25}
+    assert {w for n, w in terms.weights.items() if n.endswith("labeled")} == {0.5}
+    assert len(terms.terms) == 8
+
+
+def test_true_labels_are_those_of_the_voxels_that_are_shown() -> None:
+    """A perfect student on labels that follow brightness has no loss on any labeled voxel."""
+    given = batch()
+    label = torch.ones_like(given.labeled.label)
+    method = BCP(Spy(), component_filter=False)
+    with torch.no_grad():
+        method.student.scale.fill_(20.0)
+    given = Batch(Sub(given.labeled.image, label, IDS), given.unlabeled)
+    terms = method(given, Box((1, 1, 1), (4, 4, 4)), 0).terms
+    assert terms["inward_ce_labeled"] < 1e-4
+    assert terms["outward_ce_labeled"] < 1e-4
+    # The teacher calls bright voxels foreground too, so that its labels agree.
+    assert terms["inward_ce_pseudo"] < 1e-4
+
+
+def test_the_filter_keeps_one_component() -> None:
+    image = torch.full((2, 1, 6, 6, 6), -1.0)
+    image[:, :, :3, :3, :3] = 1.0
+    image[:, :, 5, 5, 5] = 1.0
+    kept = BCP(Spy()).pseudo_labels(image)()
+    assert kept[:, 5, 5, 5].sum() == 0
+    assert kept.sum() == 2 * 27
+    assert BCP(Spy(), component_filter=False).pseudo_labels(image)().sum() == 2 * 28
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm3d, nn.InstanceNorm3d])
+def test_passes_matter_to_batch_norm_alone(norm: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    random = torch.randn(4, 1, 6, 6, 6)
+    label = (random[:, 0] > 0).to(torch.uint8)
+    given = Batch(Sub(random, label, IDS), Sub(torch.randn(4, 1, 6, 6, 6), None, IDS))
+    losses = []
+    for passes in (1, 2):
+        torch.manual_seed(1)
+        network = nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), norm(3), nn.Conv3d(3, 2, 1))
+        method = BCP(network, student_passes=passes, teacher_passes=passes)
+        losses.append(method.train()(given, Box((1, 1, 1), (4, 4, 4)), 0).total.item())
+    assert (losses[0] == pytest.approx(losses[1], rel=1e-5)) is (norm is nn.InstanceNorm3d)
+
+
+def test_modes_of_the_teacher() -> None:
+    assert BCP(Spy()).train().teacher.training
+    held = BCP(Spy(), teacher_mode="eval").train()
+    assert held.student.training
+    assert not held.teacher.training
+    assert not BCP(Spy()).eval().teacher.training
+
+
+def test_deploy_names_the_network() -> None:
+    assert (method := BCP(Spy())).inference_network is method.student
+    assert (method := BCP(Spy(), deploy="teacher")).inference_network is method.teacher
+
+
+def test_pretraining_mixes_the_labeled_halves() -> None:
+    method = CopyPastePretraining(Spy())
+    terms = method(batch(), Box((1, 1, 1), (4, 4, 4)), 0)
+    (seen,) = method.student.seen
+    assert seen[:, 0, 0, 0, 0].tolist() == [1, 2]
+    assert seen[:, 0, 2, 2, 2].tolist() == [3, 4]
+    assert set(terms.terms) == {"dice_mixed", "ce_mixed"}
+    regions = CopyPastePretraining(Spy(), loss="regions")(batch(), Box((1, 1, 1), (4, 4, 4)), 0)
+    assert set(regions.terms) == {"dice_outside", "ce_outside", "dice_inside", "ce_inside"}
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, ([0], [0])), (3, ([0, 1], [1, 2]))])
+def test_halves_are_of_equal_size(size: int, expected: tuple[list[int], list[int]]) -> None:
+    first, second = halves(torch.arange(size))
+    assert (first.tolist(), second.tolist()) == expected
