@@ -79,9 +79,10 @@ def test_batches_are_composed_as_published(golden: Path, setting: str) -> None:
     drawn: dict[tuple, np.ndarray] = {}
 
     def order(role: str, *key: int) -> np.ndarray:
-        if (role, *key) not in drawn:
-            drawn[role, *key] = legacy.permutation(counts[role == "unlabeled"])
-        return drawn[role, *key]
+        name = (role, *key)
+        if name not in drawn:
+            drawn[name] = legacy.permutation(counts[role == "unlabeled"])
+        return drawn[name]
 
     per_epoch = case["batches_per_epoch"]
     for epoch, name in enumerate(("epoch1", "epoch2")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -196,7 +196,7 @@ def test_kill_minus_nine_changes_no_bit(tmp_path: Path, phantoms: Path) -> None:
             ):
                 assert process.poll() is None
                 time.sleep(0.02)
-            time.sleep(random.random())
+            time.sleep(secrets.randbelow(1000) / 1000)
             process.send_signal(signal.SIGKILL)
             process.wait()
             assert not (folder / "model.pt").exists()
