@@ -47,7 +47,7 @@ from medsemi.training.trainer import SemiSupervisedTrainer
 class PlainLoop:
     """The published loop, written plainly."""
 
-    def __init__(self, method: BCP, manifest: Manifest, folder: Path, given: argparse.Namespace):
+    def __init__(self, method: BCP, manifest: Manifest, folder: Path, given: argparse.Namespace) -> None:
         """Keep contiguous float32 networks on the device."""
         self.method = method.to(given.device)
         self.optimizer = sgd(method)
@@ -161,7 +161,7 @@ def network_and_method(given: argparse.Namespace) -> BCP:
 class Stepwise:
     """The trainer's step, a few at a time."""
 
-    def __init__(self, trainer: SemiSupervisedTrainer, stream: StepStream):
+    def __init__(self, trainer: SemiSupervisedTrainer, stream: StepStream) -> None:
         """Remember the engine; data come as in a run without workers."""
         self.trainer, self.stream, self.done = trainer, stream, 0
 
