@@ -95,9 +95,10 @@ class SemiSupervisedTrainer(Trainer):
         self.output_dir, self.settings = Path(output_dir), dict(settings)
         self.loss_scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
         self.losses: nn.Module = self.method
-        self.add_event_handler(Events.ITERATION_COMPLETED(every=checkpoint_interval), self._save)
-        self._register_handlers(list(handlers))
+        # Exported before trackers send the weights; saved after validation, which a kill repeats.
         self.add_event_handler(Events.COMPLETED, self._finish)
+        self._register_handlers(list(handlers))
+        self.add_event_handler(Events.ITERATION_COMPLETED(every=checkpoint_interval), self._save)
 
     @property
     def checkpoint(self) -> Path:
