@@ -47,7 +47,9 @@ from medsemi.training.trainer import SemiSupervisedTrainer
 class PlainLoop:
     """The published loop, written plainly."""
 
-    def __init__(self, method: BCP, manifest: Manifest, folder: Path, given: argparse.Namespace) -> None:
+    def __init__(
+        self, method: BCP, manifest: Manifest, folder: Path, given: argparse.Namespace
+    ) -> None:
         """Keep contiguous float32 networks on the device."""
         self.method = method.to(given.device)
         self.optimizer = sgd(method)
