@@ -12,7 +12,7 @@ from medsemi.atomic import write_atomically
 from medsemi.data.volumes import Volume
 
 # Distinguishable with color-vision deficiency (Okabe and Ito).
-_COLORS = ("#56b4e9", "#e69f00", "#cc79a7", "#d55e00")
+_COLORS = {"blue": "#56b4e9", "orange": "#e69f00", "pink": "#cc79a7", "red": "#d55e00"}
 _REFERENCE_COLOR = "#f0e442"
 
 
@@ -39,12 +39,14 @@ def draw_overlay(
     axes = figure.subplots(1, len(labels), squeeze=False)[0]
     low, high = np.percentile(image, (1, 99))
     aspect = volume.spacing[1] / volume.spacing[0]
-    for axis, (name, label), color in zip(axes, labels.items(), _COLORS, strict=False):
+    for axis, (name, label), (word, color) in zip(
+        axes, labels.items(), _COLORS.items(), strict=False
+    ):
         axis.imshow(image.T, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect)
         _outline(axis, label, plane, color)
         if reference is not None:
             _outline(axis, np.asarray(reference), plane, _REFERENCE_COLOR)
-        axis.set_title(f"{name} (blue or orange), reference (yellow)", fontsize=7)
+        axis.set_title(f"{name} ({word}), reference (yellow)", fontsize=7)
         axis.set_axis_off()
     figure.suptitle(title, fontsize=9)
     with write_atomically(path) as temporary:
