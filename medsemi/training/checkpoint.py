@@ -70,10 +70,13 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
         CheckpointError: if the file is missing, unreadable, or does not fit the network.
     """
     weights = _read(Path(path), torch.device("cpu"))
-    missing, unknown = network.load_state_dict(weights, strict=False)
-    if missing or unknown:
-        keys = f"missing {missing[:5]}, unknown {unknown[:5]}"
+    own = network.state_dict()
+    missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    resized = [k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape]
+    if missing or unknown or resized:
+        keys = f"missing {missing[:5]}, unknown {unknown[:5]}, resized {sorted(resized)[:5]}"
         raise CheckpointError(f"{path} does not fit the network ({keys}): check network_def.")
+    network.load_state_dict(weights)
     return network
 
 

@@ -1,0 +1,79 @@
+"""Files that are whole or absent, whatever happens to the writer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medsemi.atomic import write_atomically
+
+WRITER = """
+import sys, time
+from medsemi.atomic import write_atomically
+with write_atomically(sys.argv[1]) as temporary:
+    with temporary.open("wb") as file:
+        file.write(b"half of the new")
+        file.flush()
+        print("writing", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_the_file_and_its_folder_are_made(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / "weights.nii.gz"
+    with write_atomically(str(target)) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.name.endswith("weights.nii.gz")
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "last.pt"
+    target.write_text("old")
+
+    def fill_the_disk() -> None:
+        with write_atomically(target) as temporary:
+            temporary.write_text("half")
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        fill_the_disk()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "last.pt"
+    target.write_text("old")
+    command = [sys.executable, "-c", WRITER, str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "writing\n"
+        os.kill(writer.pid, signal.SIGKILL)
+        assert writer.wait() == -signal.SIGKILL
+    assert target.read_text() == "old"
+    left = [path for path in tmp_path.iterdir() if path != target]
+    assert [path.read_text() for path in left] == ["half of the new"]
+    with write_atomically(target) as temporary:
+        temporary.write_text("newer")
+    assert target.read_text() == "newer"
+
+
+def test_the_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, events = tmp_path / "last.pt", []
+    replace = Path.replace
+    monkeypatch.setattr(os, "fsync", lambda _: events.append("flush"))
+    monkeypatch.setattr(Path, "replace", lambda a, b: (events.append("rename"), replace(a, b))[1])
+    with write_atomically(target) as temporary:
+        temporary.write_text("new")
+    assert events == ["flush", "rename", "flush"]
