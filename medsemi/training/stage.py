@@ -11,12 +11,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume
 from medsemi.errors import CheckpointError
 from medsemi.evaluation.evaluate import Inference, evaluate_cases
 from medsemi.evaluation.metrics import ScoreSummary
 from medsemi.parts.components import largest_component
 from medsemi.training.checkpoint import load_weights
+from medsemi.training.recalibration import recalibrated
 from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import AMP_TYPES
 
@@ -42,6 +44,8 @@ class EvaluationStage:
         amp: str = "none",
         component_filter: bool = False,
         connectivity: int | None = None,
+        recalibration: StepStream | None = None,
+        recalibration_steps: int = 0,
     ) -> None:
         """Remember what is scored.
 
@@ -57,6 +61,8 @@ class EvaluationStage:
             amp: `none`, `bf16` or `fp16`.
             component_filter: keep the largest component of each class.
             connectivity: of the components, see `largest_component`.
+            recalibration: unmixed training windows for batch-norm statistics.
+            recalibration_steps: batches of them; 0 does not recalibrate.
         """
         self.network, self.weights_dir, self.volumes = network, Path(weights_dir), list(volumes)
         self.inference, self.classes, self.output_dir = inference, dict(classes), Path(output_dir)
@@ -64,6 +70,8 @@ class EvaluationStage:
         self.amp_type = AMP_TYPES[amp]
         self.filter = partial(largest_component, connectivity=connectivity)
         self.component_filter = component_filter
+        self.recalibration = recalibration if recalibration_steps else None
+        self.recalibration_steps = recalibration_steps
 
     def run(self) -> dict[str, ScoreSummary]:
         """Score all exported networks, write `cases.csv` and `summary.json`, and tell MLflow.
@@ -98,10 +106,15 @@ class EvaluationStage:
         if not found:
             msg = f"{self.weights_dir} holds no exported network: finish the training first."
             raise CheckpointError(msg)
-        return {
+        networks = {
             name: load_weights(copy.deepcopy(self.network), path).to(self.device)
             for name, path in found.items()
         }
+        if self.recalibration is not None:
+            batches = [self.recalibration[step] for step in range(self.recalibration_steps)]
+            student = recalibrated(networks["student"], batches, self.device)
+            networks["student_recalibrated"] = student
+        return networks
 
     def _report(self, name: str, summary: ScoreSummary) -> None:
         means = {metric: value.mean for metric, value in summary.overall.metrics.items()}
