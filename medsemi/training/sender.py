@@ -45,6 +45,11 @@ def normalized_uri(uri: str) -> str:
     return uri
 
 
+def without_password(uri: str) -> str:
+    """Return an address without the user and password that it may carry."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
 class Sender:
     """Sends rows and files of one run, in order, from a daemon thread.
 
@@ -130,7 +135,8 @@ class Sender:
     def _warn(self, reason: str) -> None:
         if not self._warned:
             message = "MLflow at %s was not told everything (%s); the run folder has it all."
-            logger.warning(message, self.target.tracking_uri, reason)
+            address = without_password(self.target.tracking_uri)
+            logger.warning(message, address, without_password(reason))
         self._warned = True
 
     def _send(self, kind: str, content: Any) -> None:  # noqa: ANN401  (rows, a file or a status)

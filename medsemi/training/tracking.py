@@ -23,7 +23,7 @@ from medsemi.atomic import write_atomically
 from medsemi.errors import MedsemiError
 from medsemi.training.history import History, Row
 from medsemi.training.provenance import device_name, flattened, provenance_tags
-from medsemi.training.sender import Sender, Target, normalized_uri
+from medsemi.training.sender import Sender, Target, normalized_uri, without_password
 
 LONGEST_PARAMETER = 6000
 
@@ -87,9 +87,11 @@ class Tracker:
         self.tags |= provenance_tags() | {"medsemi.device": device_name(device)}
         record = self.folder / "run.json"
         known = json.loads(record.read_text()) if record.is_file() else {}
-        same = known.get("tracking_uri") == self.target.tracking_uri
+        address = without_password(self.target.tracking_uri)
+        same = known.get("tracking_uri") == address
         description = {"stage": self.stage, "parameters": self.parameters, "tags": self.tags}
         identity = {"run_id": known.get("run_id") if same else None, **vars(self.target)}
+        identity["tracking_uri"] = address
         with write_atomically(record) as temporary:
             temporary.write_text(json.dumps({**description, **identity}, indent=1) + "\n")
         self._sender = Sender(self.target, record, self.parameters, self.tags)

@@ -152,3 +152,10 @@ def test_the_record_names_nobody(tmp_path: Path, store: str) -> None:
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert socket.gethostname() not in json.dumps(record)
     assert "mlflow.user" not in record["tags"]
+
+
+def test_a_password_is_kept_out_of_the_record(tmp_path: Path) -> None:
+    tracker = tracker_of(tmp_path / "run", "http://ann:secret@127.0.0.1:9")
+    engine_of(tracker).run(range(1, 2))
+    assert "secret" not in (tmp_path / "run" / "run.json").read_text()
+    assert tracker.target.tracking_uri == "http://ann:secret@127.0.0.1:9"
