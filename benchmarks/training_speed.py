@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import logging
+import os
 import platform
 import resource
 import statistics
@@ -259,10 +260,11 @@ def report(
     lines = [
         "# Training speed",
         "",
-        f"{datetime.date.today()}, {device}, {torch.get_num_threads()} thread(s), torch"
+        f"{datetime.date.today()}, {device}, {torch.get_num_threads()} thread(s), load average"
+        f" {os.getloadavg()[0]:.1f}, {given.data}, torch"
         f" {torch.__version__}; window {given.window}, {given.filters} filters, 4 + 4 windows, amp"
         f" {given.amp}; {given.blocks} blocks of {given.steps} steps, alternating; written by"
-        " `python benchmarks/training_speed.py`.",
+        f" `{given.command}`.",
         "",
         "| | steps/s |",
         "|---|---|",
@@ -282,6 +284,12 @@ def report(
     return "\n".join(lines) + "\n"
 
 
+def command_line(arguments: list[str]) -> str:
+    """The command as it was given; folders outside the checkout by their last name."""
+    shown = [Path(word).name if Path(word).is_absolute() else word for word in arguments]
+    return " ".join(["python benchmarks/training_speed.py", *shown])
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -299,6 +307,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     given = parser.parse_args(arguments)
     given.window = tuple(given.window)
+    given.data = given.dataset.name if given.dataset else "phantoms"
+    given.command = command_line(sys.argv[1:] if arguments is None else arguments)
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
         text = measure(given, Path(folder))

@@ -171,7 +171,7 @@ def test_no_file_names_a_machine() -> None:
     assert not found
 
 
-@pytest.mark.parametrize("text", ["/home/ann/data", '"/work/x"', "see /opt/venv/bin"])
+@pytest.mark.parametrize("text", ["/home/ann/data", '"/mnt/x"', "see /opt/venv/bin"])
 def test_a_machine_path_is_seen(text: str) -> None:
     assert MACHINE_PATH.search(text)
 

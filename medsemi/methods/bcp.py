@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from medsemi.batch import Batch
+from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method
 from medsemi.parts.components import hard_labels, start_component_filter
 from medsemi.parts.copy_paste import Box, draw_box, mix, outside_mask
@@ -99,7 +100,18 @@ class BCP(Method):
         self.deploy = deploy
 
     def draw(self, batch: Batch, generator: torch.Generator) -> Box:
-        """Draw the one box of the step, shared by both mixes and all samples."""
+        """Draw the one box of the step, shared by both mixes and all samples.
+
+        Raises:
+            ConfigError: if the halves of labeled and unlabeled windows differ in number.
+        """
+        assert batch.unlabeled is not None
+        labeled, unlabeled = len(batch.labeled.image), len(batch.unlabeled.image)
+        if (labeled + 1) // 2 != (unlabeled + 1) // 2:
+            raise ConfigError(
+                f"labeled_windows is {labeled} and unlabeled_windows is {unlabeled};"
+                " copy-paste pairs them, so give both the same number."
+            )
         return draw_box(batch.labeled.image.shape[2:], self.hole_ratio, generator)
 
     def forward(self, batch: Batch, draws: Box, step: int) -> LossTerms:

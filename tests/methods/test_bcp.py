@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medsemi.batch import Batch, Sub
+from medsemi.errors import ConfigError
 from medsemi.methods.bcp import BCP, CopyPastePretraining, halves
 from medsemi.parts.copy_paste import Box
 
@@ -134,3 +135,12 @@ def test_pretraining_mixes_the_labeled_halves() -> None:
 def test_halves_are_of_equal_size(size: int, expected: tuple[list[int], list[int]]) -> None:
     first, second = halves(torch.arange(size))
     assert (first.tolist(), second.tolist()) == expected
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_unequal_halves_are_refused(count: int) -> None:
+    """Broadcasting would pair one unlabeled window with several labeled ones, without a word."""
+    given = batch()
+    fewer = Sub(given.unlabeled.image[: count - 1], None, IDS[: count - 1])
+    with pytest.raises(ConfigError, match="labeled_windows"):
+        BCP(Spy()).draw(Batch(given.labeled, fewer), torch.Generator())
