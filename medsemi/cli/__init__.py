@@ -1,0 +1,1 @@
+"""The commands `medsemi inspect` and `medsemi predict`: parse, call, print."""

@@ -1,0 +1,214 @@
+"""What a bundle says about itself to those who run it: key `medsemi` of `configs/metadata.json`.
+
+Read without torch, so that `medsemi inspect --model` starts at once. The network itself is built by
+`medsemi.prediction.network`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medsemi.prediction.codes import RunStopped
+
+NORMS = ("none", "zscore", "range")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One structure.
+
+    Attributes:
+        number: value in the label map, from 1 without a hole.
+        name: plain words.
+        category: DICOM code (scheme, value, meaning) of the category.
+        type: DICOM code of the structure.
+        color: red, green, blue, 0 to 255.
+    """
+
+    number: int
+    name: str
+    category: tuple[str, str, str] = ("SCT", "85756007", "Tissue")
+    type: tuple[str, str, str] = ("SCT", "85756007", "Tissue")
+    color: tuple[int, int, int] = (230, 60, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Intensity:
+    """How voxel values reach the network.
+
+    Attributes:
+        clip: least and greatest value, in source units; None does not clip.
+        norm: `none`; `zscore` by mean and SD of the whole volume; `range` maps `clip` to 0 … 1.
+        background: value outside the scan, in source units; None takes the volume's minimum.
+    """
+
+    clip: tuple[float, float] | None = None
+    norm: str = "none"
+    background: float | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle, as its metadata describes it.
+
+    Attributes:
+        folder: of the bundle.
+        name: of the bundle.
+        version: of the bundle.
+        digest: SHA-256 over everything that the result depends on: configs and weights.
+        modality: accepted DICOM modalities; `any` accepts all.
+        labels: structures, by number.
+        spacing: mm along each axis of `orientation`; None keeps that of the source.
+        orientation: axis codes of the network's grid, such as RAS.
+        intensity: preparation of values.
+        overlap: of sliding windows, 0 to 0.75.
+        min_slices: fewer positions are no volume.
+        max_volumes: more volumes in one series are not predicted unasked.
+        body_part: DICOM body part that the model is meant for; empty if it does not matter.
+        training_ranges: least and greatest of each measure of the training data, see `ranges`.
+        agreement_limit: W08 below it.
+        weights: network name (model, student, teacher) -> file.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    digest: str
+    modality: tuple[str, ...]
+    labels: tuple[Label, ...]
+    spacing: tuple[float, float, float] | None = None
+    orientation: str = "RAS"
+    intensity: Intensity = field(default_factory=Intensity)
+    overlap: float = 0.5
+    min_slices: int = 3
+    max_volumes: int = 4
+    body_part: str = ""
+    training_ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    agreement_limit: float = 0.8
+    weights: Mapping[str, Path] = field(default_factory=dict)
+
+    def accepts(self, modality: str) -> bool:
+        """Whether images of this modality fit; an unknown one (NIfTI) does only for `any`."""
+        return "any" in self.modality or modality.upper() in self.modality
+
+
+def load_model(folder: str | Path) -> Model:
+    """Read and check what a bundle says about itself.
+
+    Args:
+        folder: of the bundle.
+
+    Raises:
+        RunStopped: E10 with the reason, if the bundle cannot be used.
+    """
+    folder = Path(folder)
+    metadata = _metadata(folder)
+    contract = metadata.get("medsemi")
+    if not isinstance(contract, dict):
+        raise _invalid("configs/metadata.json has no key 'medsemi'")
+    try:
+        return _model(folder, metadata, contract)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise _invalid(f"configs/metadata.json, key 'medsemi': {error}") from error
+
+
+def _invalid(why: str) -> RunStopped:
+    return RunStopped("E10", why=why)
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    path = folder / "configs" / "metadata.json"
+    if not folder.is_dir():
+        raise _invalid(f"{folder.name} is no folder; name the folder of a bundle")
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _invalid(f"{folder.name} holds no configs/metadata.json") from error
+    except (OSError, ValueError) as error:
+        raise _invalid("configs/metadata.json cannot be read") from error
+    if not isinstance(metadata, dict):
+        raise _invalid("configs/metadata.json holds no object")
+    return metadata
+
+
+def _model(folder: Path, metadata: Mapping[str, Any], contract: Mapping[str, Any]) -> Model:
+    modality = tuple(m if m == "any" else m.upper() for m in _needed(contract, "modality"))
+    labels = tuple(
+        _label(int(k), v)
+        for k, v in sorted(_needed(contract, "labels").items(), key=lambda item: int(item[0]))
+    )
+    if [label.number for label in labels] != list(range(1, len(labels) + 1)):
+        raise ValueError("labels must be numbered 1, 2, 3 … without a hole")
+    defaults = Model(folder, "", "", "", (), ())
+    spacing = contract.get("spacing")
+    if spacing is not None and (len(spacing) != 3 or min(spacing) <= 0):
+        raise ValueError("spacing needs three lengths above 0, in mm")
+    weights = {
+        name: path
+        for name in ("model", "student", "teacher")
+        if (path := folder / "models" / f"{name}.pt").is_file()
+    }
+    if "model" not in weights:
+        raise ValueError("models/model.pt is missing; train first, or ask whoever made the bundle")
+    return Model(
+        folder=folder,
+        name=folder.resolve().name,
+        version=str(metadata.get("version", "")),
+        digest=_digest(folder),
+        modality=modality,
+        labels=labels,
+        spacing=None if spacing is None else (spacing[0], spacing[1], spacing[2]),
+        orientation=_orientation(contract.get("orientation", defaults.orientation)),
+        intensity=_intensity(contract.get("intensity", {})),
+        overlap=float(contract.get("overlap", defaults.overlap)),
+        min_slices=int(contract.get("min_slices", defaults.min_slices)),
+        max_volumes=int(contract.get("max_volumes", defaults.max_volumes)),
+        body_part=str(contract.get("body_part", "")),
+        training_ranges=dict(contract.get("training_ranges", {})),
+        agreement_limit=float(contract.get("agreement_limit", defaults.agreement_limit)),
+        weights=weights,
+    )
+
+
+def _needed(contract: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401  (JSON)
+    if not contract.get(key):
+        raise ValueError(f"'{key}' is missing")
+    return contract[key]
+
+
+def _label(number: int, entry: Mapping[str, Any]) -> Label:
+    values: dict[str, Any] = {
+        k: tuple(entry[k]) for k in ("category", "type", "color") if k in entry
+    }
+    return Label(number, str(entry["name"]), **values)
+
+
+def _orientation(codes: str) -> str:
+    if sorted(codes) not in [sorted(a + b + c) for a in "LR" for b in "AP" for c in "SI"]:
+        raise ValueError(f"orientation '{codes}' is not made of L/R, A/P and S/I")
+    return codes
+
+
+def _intensity(entry: Mapping[str, Any]) -> Intensity:
+    clip, norm = entry.get("clip"), entry.get("norm", "none")
+    if norm not in NORMS:
+        raise ValueError(f"intensity norm '{norm}' must be one of {', '.join(NORMS)}")
+    if norm == "range" and clip is None:
+        raise ValueError("intensity norm 'range' needs 'clip'")
+    background = entry.get("background")
+    return Intensity(None if clip is None else (clip[0], clip[1]), norm, background)
+
+
+def _digest(folder: Path) -> str:
+    """Digest of names and contents of configs and weights."""
+    digest = hashlib.sha256()
+    for path in sorted([*(folder / "configs").glob("*"), *(folder / "models").glob("*")]):
+        if path.is_file() and not path.name.startswith("."):
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
