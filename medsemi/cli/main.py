@@ -1,0 +1,73 @@
+"""The command `medsemi`: parses, calls, prints.
+
+A command registers itself with `add_parser`; what is slow to import is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from medsemi import __version__
+from medsemi.errors import MedsemiError
+
+DISCLAIMER = (
+    "Research software, not a medical device. Not for diagnosis or treatment; a qualified person"
+    " must check every result."
+)
+INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all commands."""
+    from medsemi.cli import inspect, predict
+
+    parser = argparse.ArgumentParser(
+        prog="medsemi", description="Segment folders of DICOM and NIfTI images.", epilog=DISCLAIMER
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"medsemi {__version__}\n{DISCLAIMER}"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    inspect.add_parser(commands)
+    predict.add_parser(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: of the command line; None takes those of the process.
+
+    Returns:
+        The exit code: 0 all well, 1 usage or model error, 2 part of the cases failed, 3 all did,
+        4 the output folder is in use, 130 interrupted.
+    """
+    from medsemi.prediction.codes import RunStopped
+
+    try:
+        given = build_parser().parse_args(arguments)
+    except SystemExit as stop:
+        # argparse leaves with 2 on a usage error, which here means something else.
+        return 1 if stop.code else 0
+    try:
+        return int(given.run(given))
+    except RunStopped as stop:
+        print(f"medsemi: {stop.finding}", file=sys.stderr)
+        return stop.exit_code
+    except MedsemiError as error:
+        print(f"medsemi: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of a pipe, such as `head`, has seen enough.
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print("medsemi: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
