@@ -33,6 +33,11 @@ class Row(NamedTuple):
     unix_seconds: float
 
 
+def as_stored(step: int, name: str, value: float, unix_seconds: float) -> Row:
+    """The row as it will be read back, so that what is told twice is told alike."""
+    return Row(step, name, float(f"{value:.9g}"), round(unix_seconds, 3))
+
+
 class History:
     """The table of one run.
 

@@ -27,6 +27,7 @@ _BATCH = 1000
 # A server that does not answer is not waited for; a local file only needs its time.
 _SERVER_SECONDS, _FILE_SECONDS = 10.0, 60.0
 _SQLITE = "sqlite:///"
+_SENT = "medsemi.sent_step"
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,13 @@ class Sender:
         self.parameters, self.tags = dict(parameters), dict(tags)
         self._queue: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._client: MlflowClient | None = None
-        self._run_id = ""
+        self._run_id, self._sent_step = "", -1
         self._warned, self._retry_at = False, 0.0
         self._thread = threading.Thread(target=self._work, daemon=True, name="mlflow")
         self._thread.start()
 
     def put_rows(self, rows: Sequence[Row]) -> None:
-        """Queue values."""
+        """Queue values; those that a continued run was told before are dropped when it is opened."""
         if rows:
             self._queue.put(("rows", list(rows)))
 
@@ -157,18 +158,22 @@ class Sender:
         from mlflow.entities import Metric  # noqa: PLC0415  (3 s to import)
 
         assert self._client is not None
+        # The last step may have been told in part. A value that MLflow has already, at the same
+        # millisecond, is not stored twice.
         metrics = [
             Metric(
                 re.sub(r"[^\w./ :-]", "_", row.name),
                 row.value,
-                int(row.unix_seconds * 1000),
+                round(row.unix_seconds * 1000),
                 row.step,
             )
             for row in rows
+            if row.step >= self._sent_step
         ]
         for start in range(0, len(metrics), _BATCH):
             self._client.log_batch(self._run_id, metrics[start : start + _BATCH])
         self._client.set_tag(self._run_id, "medsemi.heartbeat", str(int(time.time())))
+        self._client.set_tag(self._run_id, _SENT, str(max(row.step for row in rows)))
 
     def _open(self) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -195,11 +200,12 @@ class Sender:
 
         assert self._client is not None
         try:
-            self._client.get_run(self._run_id)
+            run = self._client.get_run(self._run_id)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return False
             raise
+        self._sent_step = int(run.data.tags.get(_SENT, -1))
         self._client.update_run(self._run_id, status="RUNNING")
         return True
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from medsemi.atomic import write_atomically
 from medsemi.errors import MedsemiError
-from medsemi.training.history import History, Row
+from medsemi.training.history import History, Row, as_stored
 from medsemi.training.provenance import device_name, flattened, provenance_tags
 from medsemi.training.sender import Sender, Target, normalized_uri, without_password
 
@@ -83,7 +83,7 @@ class Tracker:
             device: named in the tags.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.history.keep_until(step)
+        kept = self.history.keep_until(step)
         self.tags |= provenance_tags() | {"medsemi.device": device_name(device)}
         record = self.folder / "run.json"
         known = json.loads(record.read_text()) if record.is_file() else {}
@@ -95,6 +95,8 @@ class Tracker:
         with write_atomically(record) as temporary:
             temporary.write_text(json.dumps({**description, **identity}, indent=1) + "\n")
         self._sender = Sender(self.target, record, self.parameters, self.tags)
+        # A kill may have come between the folder and MLflow.
+        self._sender.put_rows([row for row in kept if math.isfinite(row.value)])
         self._flushed = time.monotonic()
         self.log_file(record)
         self.log_file(self.folder / "config.json")
@@ -102,7 +104,7 @@ class Tracker:
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Report values of a step."""
         now = time.time()
-        self._rows += [Row(step, name, float(value), now) for name, value in values.items()]
+        self._rows += [as_stored(step, name, value, now) for name, value in values.items()]
 
     def log_file(self, path: Path, folder: str = "") -> None:
         """Send a file of the run folder; it stays there too."""
@@ -154,7 +156,7 @@ class Tracker:
         device = max((entry[3].device for entry in entries), key=lambda place: place.type == "cuda")
         stacked = torch.stack([entry[3].to(device, torch.float64) for entry in entries]).tolist()
         return [
-            Row(step, name, value, when)
+            as_stored(step, name, value, when)
             for (step, name, when, _), value in zip(entries, stacked, strict=True)
         ]
 

@@ -118,8 +118,10 @@ class SemiSupervisedTrainer(Trainer):
                 self.losses = DistributedDataParallel(self.method)
             self.data_loader = step_loader(self.stream, start, self.steps, self.num_workers)
             super().run()
-        elif not (self.output_dir / "model.pt").is_file():
-            self._export()
+        else:
+            # A kill may have come after the last step and before its report.
+            self.fire_event(Events.STARTED)
+            self.fire_event(Events.COMPLETED)
 
     def _resume(self) -> int:
         state = load_checkpoint(self.checkpoint, self.settings, self.state.device)
@@ -176,13 +178,17 @@ class SemiSupervisedTrainer(Trainer):
             save_checkpoint(self.checkpoint, state, self.settings)
 
     def _finish(self, engine: Engine) -> None:
+        if engine.state.output is not None:
+            self._save_last(engine)
+        if self.stream.rank == 0:
+            self._export()
+
+    def _save_last(self, engine: Engine) -> None:
         if torch.distributed.is_initialized():
             # Batch-norm statistics are those of each rank's windows; the first rank's are deployed.
             for buffer in self.method.buffers():
                 torch.distributed.broadcast(buffer, 0)
         self._save(engine)
-        if self.stream.rank == 0:
-            self._export()
 
     def _export(self) -> None:
         for name, network in self.method.networks.items():

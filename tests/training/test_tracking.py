@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,3 +164,89 @@ def test_a_password_is_kept_out_of_the_record(tmp_path: Path) -> None:
     engine_of(tracker).run(range(1, 2))
     assert "secret" not in (tmp_path / "run" / "run.json").read_text()
     assert tracker.target.tracking_uri == "http://ann:secret@127.0.0.1:9"
+
+
+def values_in(store: str) -> list[tuple[int, float]]:
+    (run,) = runs_of(store)
+    history = MlflowClient(f"sqlite:///{store}").get_metric_history(run.info.run_id, "loss")
+    return [(metric.step, metric.value) for metric in history]
+
+
+def test_what_a_kill_kept_from_mlflow_is_told_on_resuming(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The values of the last steps lie in the folder alone, as after a kill of the sending thread."""
+    send, lost = sender.Sender._send_rows, []
+
+    def until_step_3(self: sender.Sender, rows: list) -> None:
+        lost.extend(row for row in rows if row.step > 3)
+        send(self, [row for row in rows if row.step <= 3])
+
+    monkeypatch.setattr(sender.Sender, "_send_rows", until_step_3)
+    with pytest.raises(OSError, match="no space"):
+        engine_of(tracker_of(tmp_path / "run", store, flush_every_seconds=0.0), stop=6).run(
+            range(1, 7)
+        )
+    monkeypatch.undo()
+    assert lost
+    assert values_in(store) == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    again = engine_of(tracker_of(tmp_path / "run", store))
+    again.load_state_dict({"iteration": 5, "max_epochs": 1, "epoch_length": 6})
+    again.run(range(6, 7))
+    assert values_in(store) == [(step, float(step)) for step in range(1, 7)]
+
+
+def test_a_value_is_told_as_it_will_be_read_back(tmp_path: Path) -> None:
+    tracker = tracker_of(tmp_path / "run", "http://127.0.0.1:9")
+    tracker.folder.mkdir()
+    tracker.log({"rate": float(torch.tensor(0.01))}, 1)
+    (reported,) = tracker._rows
+    tracker.flush()
+    assert History(tmp_path / "run" / "history.csv").read() == [reported]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real MLflow server on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--workers", "1"),
+        *("--artifacts-destination", str(tmp_path / "artifacts")),
+    ]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (tmp_path / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+    address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(f"{address}/health", timeout=5):  # noqa: S310
+                    break
+            except OSError:
+                assert process.poll() is None, (tmp_path / "server.log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_a_running_server_is_told_everything(tmp_path: Path, server: str) -> None:
+    tracker = tracker_of(tmp_path / "run", server)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.pt").write_bytes(b"weights")
+    engine_of(tracker).run(range(1, 7))
+    client = MlflowClient(server)
+    experiment = client.get_experiment_by_name("left_atrium")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert [(m.step, m.value) for m in history] == [(i, float(i)) for i in range(1, 7)]
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"history.csv", "model.pt", "run.json"} <= files

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Events
 from torch import Tensor, nn
 
 from medsemi.batch import Batch, Sub
@@ -71,8 +72,6 @@ class StopAt:
         self.step = step
 
     def attach(self, engine: SemiSupervisedTrainer) -> None:
-        from ignite.engine import Events
-
         @engine.on(Events.ITERATION_COMPLETED)
         def stop(engine: SemiSupervisedTrainer) -> None:
             if engine.state.iteration == self.step:
@@ -150,6 +149,24 @@ def test_bf16_trains_and_keeps_float32_weights(tmp_path: Path) -> None:
         for k, v in weights(tmp_path / "model.pt").items()
         if not k.endswith("tracked")
     )
+
+
+def test_a_finished_training_whose_report_was_killed_reports_when_run_again(tmp_path: Path) -> None:
+    """The tracker hears of start and end, with the weights in place and no step in between."""
+    trainer(tmp_path).run()
+    heard = []
+
+    class Listener:
+        def attach(self, engine: SemiSupervisedTrainer) -> None:
+            engine.add_event_handler(Events.STARTED, lambda: heard.append("started"))
+            engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: heard.append("step"))
+            engine.add_event_handler(
+                Events.COMPLETED, lambda: heard.append((tmp_path / "model.pt").exists())
+            )
+
+    (tmp_path / "model.pt").unlink()
+    trainer(tmp_path, handlers=[Listener()]).run()
+    assert heard == ["started", True]
 
 
 @pytest.mark.parametrize(("amp", "word"), [("fp16", "CUDA"), ("fp8", "none, bf16, fp16")])
