@@ -103,6 +103,31 @@ def test_the_stages_run_one_after_the_other(phantoms: Path, runs: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_share_one_training(phantoms: Path, tmp_path: Path) -> None:
+    """`multi_gpu.yaml` under torchrun, with gloo on the CPU: another result than of one process."""
+    files = [str(CONFIGS / f"{name}.yaml") for name in ("common", "pretrain", "demo", "multi_gpu")]
+    options = ["--config_file", str(files), "--dataset_dir", str(phantoms), "--filters", "2"]
+    options += ["--manifest", str(phantoms / "manifest.json"), "--pretrain_steps", "3"]
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*line, "-m", "monai.bundle", "run", *options, "--output_dir", str(tmp_path / "two")],
+        check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=CONFIGS.parents[2],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert run("pretrain", phantoms, tmp_path / "one").returncode == 0
+    losses = {}
+    for name in ("one", "two"):
+        with (tmp_path / name / "pretrain" / "history.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row["name"] == "loss"]
+        losses[name] = [float(row["value"]) for row in rows]
+        assert [int(row["step"]) for row in rows] == [1, 2, 3]
+    # The first rank starts from the same weights and windows; the ranks then average gradients.
+    assert losses["one"][0] == pytest.approx(losses["two"][0], rel=1e-5)
+    assert losses["one"][1] != pytest.approx(losses["two"][1], rel=1e-5)
+
+
+@pytest.mark.slow
 def test_bad_input_ends_in_one_sentence(phantoms: Path, tmp_path: Path) -> None:
     (phantoms / "manifest.json").read_text()
     wrong = {
