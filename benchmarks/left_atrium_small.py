@@ -4,8 +4,9 @@ Usage: python benchmarks/left_atrium_small.py --dataset DIR --runs DIR [--shard 
 
 Each arm is the bundle with `small.yaml`, run by `python -m monai.bundle run`; a run that was
 killed continues. The honest protocol is scored on the validation cases of the manifest, with the
-last checkpoint. The paper protocol has no validation cases: it is trained here and scored on the
-test cases by whoever holds them.
+last checkpoint: student, teacher, and the student with batch-norm statistics of unmixed windows; with
+the default and with the published window setting. The paper protocol has no validation cases: it is
+trained here and scored on the test cases by whoever holds them.
 """
 
 from __future__ import annotations
@@ -18,17 +19,21 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "bundles" / "left_atrium_mri_bcp" / "configs"
 SEEDS = (1337, 2024)
 PROTOCOLS = {"validation": "left_atrium_8_labeled", "paper": "left_atrium_8_labeled_paper"}
 STAGES = {"bcp": ("pretrain", "train"), "supervised": ("supervised",)}
+WINDOWS = ("fast", "published")
+RECALIBRATION_STEPS = 40
+
+Scores = dict[str, dict[str, dict[str, float]]]  # network -> case -> metric
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,22 @@ class Arm:
         """Where the training lies; both methods of a protocol and seed share a folder."""
         return runs / f"{self.protocol}-{self.seed}"
 
+    def finished(self, runs: Path) -> bool:
+        """Whether the last stage has exported its network."""
+        return (self.folder(runs) / STAGES[self.method][-1] / "model.pt").is_file()
+
+    def scores(self, runs: Path, windows: str) -> Scores:
+        """Metrics by network and case; empty if not evaluated."""
+        name = f"{STAGES[self.method][-1]}_validation_{windows}"
+        path = self.folder(runs) / "evaluate" / name / "cases.csv"
+        scores: Scores = {}
+        if path.is_file():
+            with path.open(encoding="utf-8") as file:
+                for row in csv.DictReader(file):
+                    measured = {k: float(row[k]) for k in ("dice", "hd95_mm", "seconds")}
+                    scores.setdefault(row["network"], {})[row["case_id"]] = measured
+        return scores
+
 
 def arms() -> Iterator[Arm]:
     """All trainings, the ones that can be scored here first."""
@@ -52,53 +73,34 @@ def arms() -> Iterator[Arm]:
                 yield Arm(protocol, seed, method)
 
 
+def run_stage(arm: Arm, stage: str, dataset: Path, runs: Path, *options: str) -> None:
+    """Run one stage of the bundle, or what is left of it."""
+    files = [str(CONFIGS / f"{name}.yaml") for name in ("common", stage, "small")]
+    command = [
+        *(sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)),
+        *("--bundle_root", str(CONFIGS.parent), "--dataset_dir", str(dataset)),
+        *("--manifest", str(ROOT / "data_manifests" / f"{PROTOCOLS[arm.protocol]}.json")),
+        *("--output_dir", str(arm.folder(runs)), "--seed", str(arm.seed), *options),
+    ]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
 def train(arm: Arm, dataset: Path, runs: Path) -> None:
     """Run the stages of one training, or what is left of them."""
     for stage in STAGES[arm.method]:
-        files = [str(CONFIGS / f"{name}.yaml") for name in ("common", stage, "small")]
-        command = [
-            *(sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)),
-            *("--bundle_root", str(CONFIGS.parent), "--dataset_dir", str(dataset)),
-            *("--manifest", str(ROOT / "data_manifests" / f"{PROTOCOLS[arm.protocol]}.json")),
-            *("--output_dir", str(arm.folder(runs)), "--seed", str(arm.seed)),
-        ]
-        subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        run_stage(arm, stage, dataset, runs)
 
 
-def rows(runs: Path) -> Iterator[dict[str, object]]:
-    """One row per finished network, from the last validation of each training."""
-    for arm in arms():
-        stage = arm.folder(runs) / STAGES[arm.method][-1]
-        if not (stage / "model.pt").is_file():
-            continue
-        seconds, steps = spent(arm, runs)
-        common = {"protocol": arm.protocol, "seed": arm.seed, "method": arm.method}
-        common |= {"steps": steps, "minutes": round(seconds / 60)}
-        found = sorted((stage / "validation").glob("step_*/cases.csv"))
-        if not found:
-            yield {
-                **common,
-                "network": "-",
-                "cases": 0,
-                "dice": None,
-                "hd95_mm": None,
-                "worst": None,
-            }
-            continue
-        for network, cases in by_network(found[-1]).items():
-            dice = [float(case["dice"]) for case in cases]
-            distance = mean(float(case["hd95_mm"]) for case in cases)
-            scores = {"dice": round(mean(dice), 3), "hd95_mm": round(distance, 1)}
-            yield {**common, "network": network, "cases": len(cases), **scores, "worst": min(dice)}
-
-
-def by_network(path: Path) -> dict[str, list[Mapping[str, str]]]:
-    """Read the table of cases, by network."""
-    groups: dict[str, list[Mapping[str, str]]] = {}
-    with path.open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            groups.setdefault(row["network"], []).append(row)
-    return groups
+def evaluate(arm: Arm, dataset: Path, runs: Path) -> None:
+    """Score the networks of a finished training on the validation cases, once for each setting."""
+    if arm.protocol == "paper" or not arm.finished(runs):
+        return
+    for windows in WINDOWS:
+        if not arm.scores(runs, windows):
+            options = ["--evaluated", STAGES[arm.method][-1], "--protocol", windows]
+            if windows == "fast":
+                options += ["--recalibration_steps", str(RECALIBRATION_STEPS)]
+            run_stage(arm, "evaluate", dataset, runs, *options)
 
 
 def spent(arm: Arm, runs: Path) -> tuple[float, int]:
@@ -111,50 +113,127 @@ def spent(arm: Arm, runs: Path) -> tuple[float, int]:
                 if row["name"] == "loss":
                     times[int(row["step"])] = float(row["unix_seconds"])
         ordered = [times[step] for step in sorted(times)]
-        gaps = [late - early for early, late in pairwise(ordered)]
-        total += sum(gap for gap in gaps if 0 < gap < 300)
+        total += sum(gap for gap in (b - a for a, b in pairwise(ordered)) if 0 < gap < 300)
         steps += max(times)
     return total, steps
 
 
+def trainings(runs: Path) -> list[dict[str, object]]:
+    """One row per finished training and network."""
+    rows: list[dict[str, object]] = []
+    for arm in arms():
+        if not arm.finished(runs):
+            continue
+        seconds, steps = spent(arm, runs)
+        start = {"protocol": arm.protocol, "seed": arm.seed, "method": arm.method}
+        start |= {"steps": steps, "minutes": round(seconds / 60)}
+        for network, cases in (arm.scores(runs, "fast") or {"-": {}}).items():
+            dice = [case["dice"] for case in cases.values()]
+            hd95 = [case["hd95_mm"] for case in cases.values()]
+            row = {**start, "network": network, "cases": len(cases)}
+            row["Dice"] = f"{mean(dice):.3f} ± {stdev(dice):.3f}" if dice else "-"
+            row["HD95 mm"] = f"{mean(hd95):.1f}" if dice else "-"
+            row["worst Dice"] = f"{min(dice):.3f}" if dice else "-"
+            rows.append(row)
+    return rows
+
+
+def difference(these: Sequence[float], those: Sequence[float]) -> dict[str, object]:
+    """Mean paired difference with its 95 % bootstrap interval, and how many cases gain."""
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    gains = np.subtract(these, those)
+    interval = bootstrap((gains,), np.mean, rng=0).confidence_interval
+    shown = f"{gains.mean():+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+    return {"difference in Dice": shown, "better": f"{(gains > 0).sum()} of {len(gains)}"}
+
+
+def comparisons(runs: Path) -> list[dict[str, object]]:
+    """What the deployed network, the method and the window setting are worth, case by case."""
+    rows: list[dict[str, object]] = []
+    for arm in arms():
+        fast, published = (arm.scores(runs, windows) for windows in WINDOWS)
+        other = Arm(arm.protocol, arm.seed, "supervised").scores(runs, "fast")
+        pairs = {
+            f"{arm.method}: teacher − student": (fast.get("teacher"), fast.get("student")),
+            f"{arm.method}: recalibrated student − student": (
+                fast.get("student_recalibrated"),
+                fast.get("student"),
+            ),
+        }
+        if arm.method == "bcp":
+            for network in ("student", "teacher"):
+                pair = fast.get(network), other.get("student")
+                pairs[f"bcp {network} − supervised student"] = pair
+        for network in published:
+            pair = fast.get(network), published[network]
+            pairs[f"{arm.method} {network}: default − published windows"] = pair
+        for name, (these, those) in pairs.items():
+            if these and those:
+                values = [[side[case]["dice"] for case in sorted(those)] for side in (these, those)]
+                rows.append({"seed": arm.seed, "compared": name, **difference(*values)})
+    return rows
+
+
+def window_seconds(runs: Path) -> str:
+    """How long the two window settings take per case, from the same evaluations."""
+    seconds = {
+        windows: [
+            case["seconds"]
+            for arm in arms()
+            for network, cases in arm.scores(runs, windows).items()
+            if network != "student_recalibrated"
+            for case in cases.values()
+        ]
+        for windows in WINDOWS
+    }
+    if not all(seconds.values()):
+        return ""
+    fast, published = (mean(seconds[windows]) for windows in WINDOWS)
+    return f"A case took {fast:.1f} s with the default windows, {published:.1f} s with the published ones."
+
+
+def table(rows: Sequence[dict[str, object]]) -> list[str]:
+    """Rows as a Markdown table."""
+    if not rows:
+        return []
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    return [*lines, *("| " + " | ".join(map(str, row.values())) + " |" for row in rows), ""]
+
+
 def report(runs: Path, path: Path) -> None:
-    """Write the table as Markdown, and the rows as JSON beside it."""
-    table = list(rows(runs))
+    """Write the tables as Markdown, and their rows as JSON beside them."""
+    trained, compared = trainings(runs), comparisons(runs)
+    missing = [f"{a.protocol} {a.seed} {a.method}" for a in arms() if not a.finished(runs)]
     lines = [
         "# Left atrium at 1.25 mm, 8 labels: supervised and BCP",
         "",
         f"Written by `python benchmarks/left_atrium_small.py` on {datetime.date.today()};"
         f" {platform.machine()}, {os.cpu_count()} CPU cores, one thread per training; `small.yaml`;"
-        " last checkpoint, no component filter; validation cases of the manifest.",
+        " last checkpoint, no component filter; validation cases of the manifest; mean ± SD over"
+        " cases. The paper protocol trains on those cases too and is not scored here.",
         "",
-        "| protocol | seed | method | student steps | minutes | network | cases | Dice | HD95 mm | worst Dice |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    order = ("protocol", "seed", "method", "steps", "minutes", "network", "cases", "dice")
-    for row in table:
-        cells = [row[key] for key in (*order, "hd95_mm", "worst")]
-        shown = [
-            "-" if c is None else f"{c:.3f}" if key == "worst" else str(c)
-            for key, c in zip((*order, "hd95_mm", "worst"), cells, strict=True)
-        ]
-        lines.append("| " + " | ".join(shown) + " |")
-    missing = [
-        a for a in arms() if not (a.folder(runs) / STAGES[a.method][-1] / "model.pt").is_file()
+        *table(trained),
+        "Paired differences over the validation cases, with 95 % bootstrap intervals:",
+        "",
+        *table(compared),
+        window_seconds(runs),
     ]
     if missing:
-        names = ", ".join(f"{a.protocol} {a.seed} {a.method}" for a in missing)
-        lines += ["", f"Not trained yet: {names}. The same command trains them."]
-    path.write_text("\n".join(lines) + "\n")
-    path.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n")
+        lines += ["", f"Not trained yet: {', '.join(missing)}. The same command trains them."]
+    path.write_text("\n".join(lines).rstrip() + "\n")
+    document = {"trainings": trained, "comparisons": compared}
+    path.with_suffix(".json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def main() -> None:
-    """Train the arms of this shard, then write the report."""
+    """Train and score the arms of this shard, then write the report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--dataset", type=Path, help="folder with images/ and labels/")
     parser.add_argument("--runs", type=Path, required=True, help="where trainings lie")
     parser.add_argument("--shard", default="0/1", help="I/N: take every N-th training, from I")
-    parser.add_argument("--report", action="store_true", help="only write the table")
+    parser.add_argument("--report", action="store_true", help="only write the tables")
     given = parser.parse_args()
     index, count = (int(part) for part in given.shard.split("/"))
     if not given.report:
@@ -162,6 +241,7 @@ def main() -> None:
             parser.error("--dataset is needed to train")
         for arm in list(arms())[index::count]:
             train(arm, given.dataset.resolve(), given.runs.resolve())
+            evaluate(arm, given.dataset.resolve(), given.runs.resolve())
     report(given.runs, Path(__file__).with_name("left_atrium_small.md"))
 
 

@@ -5,7 +5,7 @@ Usage: python benchmarks/training_speed.py [--dataset DIR --manifest JSON] [--de
 Both train BCP with the same network, windows, batch and threads, in alternating blocks. The plain
 loop does what the published scripts do: volumes read from disk at every step, float32, contiguous
 memory, components on the CPU, an average of parameters one by one, and a wait for the loss at every
-step. The second table divides a step of the trainer into its parts.
+step. The second table divides a step of a whole tracked run into its parts.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ignite.engine import Events
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from skimage.measure import label as connected
 from torch import Tensor, nn
@@ -42,7 +43,13 @@ from medsemi.data.windows import cut_window, draw_window
 from medsemi.methods import bcp
 from medsemi.methods.bcp import BCP
 from medsemi.networks.vnet import VNet
+from medsemi.training.handlers import Progress
+from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import SemiSupervisedTrainer
+
+# Steps of the whole run before those that are measured, and how many are measured.
+LEFT_OUT, MEASURED = 10, 30
+CHECKPOINT_INTERVAL = 100
 
 
 class PlainLoop:
@@ -143,13 +150,20 @@ def sgd(method: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(trainable, lr=0.01, momentum=0.9, weight_decay=1e-4)
 
 
-def trainer_of(given: argparse.Namespace, stream: StepStream, folder: Path, steps: int):  # noqa: ANN201
-    """The trainer as a bundle builds it."""
+def trainer_of(  # noqa: ANN201
+    given: argparse.Namespace,
+    stream: StepStream,
+    folder: Path,
+    steps: int,
+    tracker: Tracker | None = None,
+):
+    """The trainer as a bundle builds it, without validation."""
     method = network_and_method(given)
     trainer = SemiSupervisedTrainer(
         device=given.device, method=method, optimizer=sgd(method), stream=stream, steps=steps,
         output_dir=folder, settings={}, amp=given.amp, channels_last=given.channels_last,
-        compile=given.compile, checkpoint_interval=100,
+        compile=given.compile, checkpoint_interval=CHECKPOINT_INTERVAL,
+        handlers=() if tracker is None else (tracker, Progress(tracker)),
     )  # fmt: skip
     trainer.logger.setLevel(logging.ERROR)
     return trainer
@@ -168,26 +182,25 @@ class Stepwise:
         """Remember the engine; data come as in a run without workers."""
         self.trainer, self.stream, self.done = trainer, stream, 0
 
-    def steps(self, count: int, clock: Clock | None = None) -> None:
+    def steps(self, count: int) -> None:
         """Train for `count` steps."""
         for _ in range(count):
             self.trainer.state.iteration = self.done + 1
-            if clock is None:
-                self.trainer._iteration(self.trainer, self.stream[self.done])
-            else:
-                with clock.part("data"):
-                    batch = self.stream[self.done]
-                with clock.part("step"):
-                    self.trainer._iteration(self.trainer, batch)
+            self.trainer._iteration(self.trainer, self.stream[self.done])
             self.done += 1
 
 
-def breakdown(ours: Stepwise, count: int, cuda: bool) -> dict[str, float]:
-    """Return the share of each part in a step of the trainer."""
-    clock, method = Clock(cuda), ours.trainer.method
+def breakdown(trainer: SemiSupervisedTrainer, tracker: Tracker, cuda: bool) -> dict[str, float]:
+    """Return the share of each part in a step of a whole, tracked run: loader, engine, handlers.
+
+    The first steps are left out: MLflow is imported beside them.
+    """
+    clock, method = Clock(cuda), trainer.method
     clock.around(method.teacher, "forward", "teacher forward")
     clock.around(method.student, "forward", "student forward")
-    clock.around(ours.trainer.loss_scaler, "step", "optimizer")
+    clock.around(trainer.loss_scaler, "step", "optimizer")
+    clock.around(trainer.stream, "_sub", "data")
+    clock.around(tracker, "flush", "tracking")
     clock.around(bcp, "update_teacher", "teacher update")
     clock.around(bcp, "region_losses", "losses")
     clock.around(Tensor, "backward", "backward")
@@ -203,10 +216,28 @@ def breakdown(ours: Stepwise, count: int, cuda: bool) -> dict[str, float]:
         return timed
 
     bcp.start_component_filter = filtering
-    ours.steps(count, clock)
-    total = clock.seconds.pop("step") + clock.seconds["data"]
-    known = sum(clock.seconds.values())
-    return {n: s / total for n, s in clock.seconds.items()} | {"other": (total - known) / total}
+    edges: list[float] = []
+    seconds: dict[str, float] = {}
+
+    def edge() -> None:
+        clock.wait()
+        edges.append(time.perf_counter())
+        seconds.update(clock.seconds)
+        clock.seconds.clear()
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=LEFT_OUT), edge)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=trainer.steps - 1), edge)
+    trainer.run()
+    total = edges[1] - edges[0]
+    shares = {name: spent / total for name, spent in seconds.items()}
+    return shares | {"other": 1 - sum(shares.values())}
+
+
+def checkpoint_share(trainer: SemiSupervisedTrainer, step_seconds: float) -> float:
+    """Share of writing a checkpoint every 100 steps."""
+    start = time.perf_counter()
+    trainer._save(trainer)
+    return (time.perf_counter() - start) / (CHECKPOINT_INTERVAL * step_seconds)
 
 
 def timed(run: Callable[[int], None], count: int, cuda: bool) -> float:
@@ -239,7 +270,13 @@ def measure(given: argparse.Namespace, folder: Path) -> str:
     for _ in range(given.blocks):
         slow = timed(plain.steps, given.steps, cuda)
         pairs.append((slow, timed(ours.steps, given.steps, cuda)))
-    shares = breakdown(ours, given.steps * 2, cuda)
+    tracker = Tracker(
+        folder / "whole", tracking_uri=str(folder / "mlflow.db"), experiment_name="speed",
+        run_name="speed", stage="train", parameters={},
+    )  # fmt: skip
+    whole = trainer_of(given, stream, folder / "whole", LEFT_OUT + MEASURED + 1, tracker)
+    shares = breakdown(whole, tracker, cuda)
+    shares["checkpoint"] = checkpoint_share(whole, statistics.median(fast for _, fast in pairs))
     return report(given, pairs, shares, cuda)
 
 
