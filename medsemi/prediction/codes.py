@@ -10,6 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+DISCLAIMER = (
+    "Research software, not a medical device. Not for diagnosis or treatment; a qualified person"
+    " must check every result."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class CodeText:
@@ -118,7 +123,10 @@ CODES: dict[str, CodeText] = {
     "E01": CodeText("Out of memory in every mode.", "Use a machine with more memory."),
     "E02": CodeText("The network failed: {error}.", "Send run.log to whoever made the model."),
     "E03": CodeText("Output could not be written or verified: {why}.", "Run the command again."),
-    "E04": CodeText("Disk full.", "Free some space and run the command again."),
+    "E04": CodeText(
+        "Disk full: {free} GB are free, up to {needed} GB are needed.",
+        "Free some space and run the command again.",
+    ),
     "E05": CodeText("Internal error {id}; details in run.log.", "Report it with run.log."),
     "E10": CodeText("Model bundle invalid: {why}."),
     "E11": CodeText(
