@@ -6,6 +6,7 @@ result stands; E error of the run. A code keeps its meaning for ever; its senten
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,13 @@ class CodeText:
     sentence: str
     advice: str = ""
 
+    @property
+    def general(self) -> tuple[str, str]:
+        """Sentence and advice for any case: `…` where a value stands."""
+        return _VALUE.sub("…", self.sentence), _VALUE.sub("…", self.advice)
+
+
+_VALUE = re.compile(r"\{\w+\}")
 
 CODES: dict[str, CodeText] = {
     "S01": CodeText("Ignored: not a medical image file."),

@@ -1,0 +1,180 @@
+"""report.html: one page for a folder of results, that needs no viewer, no network and no JavaScript.
+
+It shows nothing that identifies a patient: no UIDs, dates, descriptions or paths. Every text is
+escaped, and the policy in the page lets a browser load nothing and run nothing but its own script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from medsemi.atomic import write_atomically
+from medsemi.prediction.markup import Element, tag, to_html
+from medsemi.prediction.report_cards import card, color_class, legend, overview
+from medsemi.prediction.report_pictures import Strip, read_strips
+from medsemi.prediction.report_records import STATUSES, Entry, read_entries, read_object
+
+# Characters of the whole page for up to 50 cases, and what a case may take beyond.
+_MOST, _MOST_PER_CASE, _PAGE_ALONE = 3_000_000, 57_000, 100_000
+# A single case gets no larger pictures than this.
+_MOST_PICTURES = 200_000
+_MANY = 300
+_DIGITS = 16
+_INCOMPLETE = {
+    130: "The run was interrupted: cases may be missing. Run the same command again; what is done"
+    " stays done.",
+}
+
+
+def write_report(out: Path) -> None:
+    """Write report.html over all cases of an output folder.
+
+    Args:
+        out: the output folder, with `cases/*/case.json` (and volumes.json, structures.png beside)
+            and run.json. Folders whose record cannot be read are named in the report.
+    """
+    entries, unreadable = read_entries(out)
+    run = read_object(out / "run.json") or {}
+    cards, strips = _cards(entries, _bundle(run, entries))
+    style, script = (_part(name) for name in ("report.css", "report.js"))
+    style += "".join(sorted({_color_rule(strip.color) for strip in strips}))
+    page = Template(_part("report_page.html")).substitute(
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        model=to_html(_model(_bundle(run, entries), run)),
+        notices=to_html(*_notices(entries, unreadable, run)),
+        filter=to_html(_filter(entries)),
+        count=str(len(entries)),
+        overview=to_html(overview(entries)),
+        cards=to_html(*cards),
+        legend=to_html(legend(m.code for entry in entries for m in entry.messages)),
+    )
+    with write_atomically(out / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _part(name: str) -> str:
+    return files("medsemi.prediction").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """Of a style or script, as the Content Security Policy wants it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _cards(
+    entries: Sequence[Entry], bundle: Mapping[str, Any]
+) -> tuple[list[Element], list[Strip]]:
+    """All cards with their pictures, and the pictures alone."""
+    cards, shown = [], []
+    fair = max(_MOST_PER_CASE, (_MOST - _PAGE_ALONE) // max(1, len(entries)))
+    for number, entry in enumerate(entries):
+        remark = _other_model(entry, bundle)
+        strips: list[Strip] = []
+        if entry.sheet and (len(entries) <= _MANY or entry.status == "warning"):
+            text = len(to_html(card(number, entry, [], remark)))
+            strips = read_strips(entry.sheet, min(_MOST_PICTURES, max(0, fair - text)))
+        cards.append(card(number, entry, strips, remark))
+        shown += strips
+    return cards, shown
+
+
+def _color_rule(color: tuple[int, int, int]) -> str:
+    return f".{color_class(color)}{{background:rgb{color}}}\n"
+
+
+def _bundle(run: Mapping[str, Any], entries: Sequence[Entry]) -> Mapping[str, Any]:
+    """The model of the run; where the run left no record, that of its first case."""
+    bundle = run.get("bundle")
+    if isinstance(bundle, Mapping):
+        return bundle
+    return next((entry.part("bundle") for entry in entries if entry.part("bundle")), {})
+
+
+def _other_model(entry: Entry, bundle: Mapping[str, Any]) -> str:
+    own = entry.part("bundle")
+    if not own or own.get("sha256") == bundle.get("sha256"):
+        return ""
+    return (
+        f"Made with another model: {own.get('name', '')} {own.get('version', '')},"
+        f" digest {str(own.get('sha256', ''))[:_DIGITS]}."
+    )
+
+
+def _model(bundle: Mapping[str, Any], run: Mapping[str, Any]) -> Element:
+    software = run.get("software")
+    own = software.get("medsemi", "") if isinstance(software, Mapping) else ""
+    facts = {
+        "Model": str(bundle.get("name", "")),
+        "Version": str(bundle.get("version", "")),
+        "Digest": str(bundle.get("sha256", ""))[:_DIGITS],
+        "Made by": f"medsemi {own}".strip(),
+        "Run ended": str(run.get("end") or "")[:16].replace("T", " "),
+    }
+    return tag(
+        "dl",
+        *(tag("div", tag("dt", name), tag("dd", text)) for name, text in facts.items() if text),
+        class_="facts",
+    )
+
+
+def _notices(
+    entries: Sequence[Entry], unreadable: Sequence[str], run: Mapping[str, Any]
+) -> list[Element]:
+    """What a reader must not overlook."""
+    texts = []
+    if run.get("exit_code") in _INCOMPLETE:
+        texts.append(_INCOMPLETE[run["exit_code"]])
+    counts = Counter(entry.status for entry in entries)
+    without = counts["failed"] + counts["refused"]
+    if without:
+        texts.append(
+            f"No result for {without} of {len(entries)} cases: {counts['refused']} refused,"
+            f" {counts['failed']} failed. They stand after the results, each with its reason."
+        )
+    if unreadable:
+        texts.append(
+            f"The record of {len(unreadable)} cases cannot be read; they are not shown:"
+            f" {', '.join(unreadable)}. Run the same command again."
+        )
+    options = run.get("options")
+    if isinstance(options, Mapping) and options.get("names") == "header":
+        texts.append(
+            "The names of the cases were taken from the headers and may identify patients."
+        )
+    if len(entries) > _MANY:
+        texts.append(
+            f"More than {_MANY} cases: pictures are shown for those with warnings only. All are in"
+            " the folders beside this report."
+        )
+    return [tag("p", text, class_="notice", role="note") for text in texts]
+
+
+def _filter(entries: Sequence[Entry]) -> Element:
+    counts = Counter(entry.status for entry in entries)
+    choices = {"all": ("All", len(entries))}
+    choices |= {status: (words, counts[status]) for status, words in STATUSES.items()}
+    return tag(
+        "fieldset",
+        tag("legend", "Show"),
+        *(_choice(value, *choice) for value, choice in choices.items()),
+    )
+
+
+def _choice(value: str, words: str, count: int) -> Element:
+    checked = {"checked": "checked"} if value == "all" else {}
+    return tag(
+        "label",
+        tag("input", type="radio", name="show", value=value, id=f"show-{value}", **checked),
+        tag("span", tag("b", str(count)), " ", words, class_=f"choice {value}"),
+        class_="option",
+    )
