@@ -90,7 +90,7 @@ CODES: dict[str, CodeText] = {
         "Needs about {needed} GB, {free} GB are free, even in the smallest mode.",
         "Use a machine with more memory.",
     ),
-    "R12": CodeText("Warning {code} refused because of --strict.", "Leave --strict out."),
+    "R12": CodeText("Warning {warning} refused because of --strict.", "Leave --strict out."),
     "U01": CodeText("Damaged or unreadable file.", "Copy or export it again."),
     "W01": CodeText("Identifiers are empty; grouped by folder."),
     "W02": CodeText("{n} identical copies left out."),

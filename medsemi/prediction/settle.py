@@ -1,0 +1,239 @@
+"""How a case ends: its folder, its lines on the screen and in the log, its outcome."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medsemi.prediction import disk
+from medsemi.prediction.case import Case, Segmentation, Volume
+from medsemi.prediction.codes import CaseRefused, Finding
+from medsemi.prediction.commit import commit, discard, new_folder
+from medsemi.prediction.console import Console
+from medsemi.prediction.ledger import (
+    case_folder,
+    fingerprint,
+    is_whole,
+    quick_key,
+    read_record,
+    same_record,
+)
+from medsemi.prediction.log import Log, scrub
+from medsemi.prediction.mishap import explain, refuse_warnings, status_of
+from medsemi.prediction.model import Model
+from medsemi.prediction.options import Options
+from medsemi.prediction.run_json import exit_code
+from medsemi.prediction.stages import Stages
+
+_DONE_BEFORE = Finding("S12")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the steps of a run share.
+
+    Attributes:
+        out: the output folder.
+        model: that is run.
+        options: that were chosen.
+        stages: what is done.
+        console: where it is told.
+        log: where it is written down.
+        outcomes: case id -> `done`, `already`, `refused`, `failed` or `skipped`, as they come in.
+        noted: for run.json, as it becomes known: `device`, `ignored`.
+        dropped: once set, nothing more is committed.
+    """
+
+    out: Path
+    model: Model
+    options: Options
+    stages: Stages
+    console: Console
+    log: Log
+    outcomes: dict[str, str] = field(default_factory=dict)
+    noted: dict[str, Any] = field(default_factory=dict)
+    dropped: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A case that has been read.
+
+    Attributes:
+        volume: its voxels.
+        quick_key: of its files, taken before they were read.
+        seconds: that reading took.
+    """
+
+    volume: Volume
+    quick_key: str
+    seconds: float
+
+
+def read(run: Run, case: Case, threads: int) -> Reading:
+    """Read the voxels of a case."""
+    start = time.perf_counter()
+    key = quick_key(case, run.model, run.options)
+    volume = run.stages.read(case, run.model.intensity.background, threads)
+    return Reading(volume, key, time.perf_counter() - start)
+
+
+def foregone(run: Run, case: Case) -> Callable[[], None] | None:
+    """What ends a case before a voxel is read; None where it has to be predicted."""
+    if case.outcome == "skip":
+        return lambda: settle(run, case, "skipped", case.findings)
+    if case.outcome == "refuse":
+        return lambda: settle(run, case, "refused", case.findings)
+    if run.options.strict:
+        try:
+            refuse_warnings(case.findings)
+        except CaseRefused as refusal:
+            findings = (*case.findings, refusal.finding)
+            return lambda: settle(run, case, "refused", findings)
+    folder = case_folder(run.out, case.case_id)
+    if run.options.overwrite == "never" and folder.exists():
+        return lambda: _keep(run, case)
+    record = read_record(folder)
+    key = quick_key(case, run.model, run.options)
+    if record and key and record.get("quick_key") == key and _stands(run, folder, record):
+        return lambda: _already(run, case)
+    return None
+
+
+def stands(run: Run, case: Case, reading: Reading) -> bool:
+    """Whether the result of these voxels is there, though their files have other times or places."""
+    folder = case_folder(run.out, case.case_id)
+    record = read_record(folder)
+    mark = fingerprint(case, reading.volume.digest, run.model, run.options)
+    return record is not None and record.get("fingerprint") == mark and _stands(run, folder, record)
+
+
+def _stands(run: Run, folder: Path, record: Mapping[str, Any]) -> bool:
+    if run.options.overwrite == "all" or not is_whole(folder, record):
+        return False
+    warned = any(entry["code"].startswith("W") for entry in record.get("codes", []))
+    return not (run.options.strict and warned)
+
+
+def already(run: Run, case: Case, reading: Reading) -> None:
+    """End a case whose result stands; next time its files need not be opened."""
+    folder = case_folder(run.out, case.case_id)
+    record = read_record(folder)
+    if record is not None:
+        run.stages.write_record(folder, {**record, "quick_key": reading.quick_key})
+    _already(run, case)
+
+
+def _already(run: Run, case: Case) -> None:
+    _tell(run, case, "already", [_DONE_BEFORE])
+
+
+def _keep(run: Run, case: Case) -> None:
+    """Leave a folder as it is, whatever it says."""
+    record = read_record(case_folder(run.out, case.case_id)) or {}
+    status = str(record.get("status", "failed"))
+    run.console.say(case.case_id, status, "Left as it is (--overwrite never).")
+    _tell(run, case, "already" if status == "done" else status, [])
+
+
+def settle(run: Run, case: Case, status: str, findings: Sequence[Finding]) -> None:
+    """End a case without a result: a folder that holds the record alone says why.
+
+    A case that is skipped, such as one that is not selected this time, keeps an earlier result.
+
+    Raises:
+        RunStopped: E04: the disk is full.
+    """
+    folder = case_folder(run.out, case.case_id)
+    record = run.stages.record(case, status, findings, run.model, run.options)
+    existing = read_record(folder)
+    kept = folder.exists() and (
+        run.options.overwrite == "never"
+        or (status == "skipped" and is_whole(folder, existing))
+        or same_record(existing, record)
+    )
+    if not kept:
+        try:
+            _commit(run, case, new_folder(folder.parent, case.case_id), record)
+        except OSError as error:
+            _stop_if_full(run, case, error)
+            status, findings = "failed", (*findings, explain(error, case, "writing", run.log))
+    _tell(run, case, status, findings)
+
+
+def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -> None:
+    """Write the result of a case and give its folder the final name.
+
+    Raises:
+        RunStopped: E04: the disk is full.
+    """
+    run.console.stage(case.case_id, "writing")
+    start = time.perf_counter()
+    mark = fingerprint(case, reading.volume.digest, run.model, run.options)
+    folder = new_folder(run.out / "cases", case.case_id)
+    known = (*case.findings, *reading.volume.findings, *segmentation.findings)
+    try:
+        written = run.stages.write(
+            folder, case, reading.volume, segmentation, run.model, run.options, mark
+        )
+        findings = (*known, *written.findings)
+        if run.options.strict:
+            refuse_warnings(findings)
+        seconds = {"read": reading.seconds, **segmentation.seconds}
+        seconds["write"] = time.perf_counter() - start
+        record = run.stages.record(
+            case,
+            "done",
+            findings,
+            run.model,
+            run.options,
+            volume=reading.volume,
+            segmentation=segmentation,
+            written=written,
+            fingerprint=mark,
+            seconds={stage: round(value, 3) for stage, value in seconds.items()},
+        )
+        _commit(run, case, folder, {**record, "quick_key": reading.quick_key})
+    except Exception as error:
+        discard(folder)
+        _stop_if_full(run, case, error)
+        finding = explain(error, case, "writing", run.log)
+        settle(run, case, status_of(finding), (*known, finding))
+        return
+    _tell(run, case, "done", findings, sum(seconds.values()))
+
+
+def _commit(run: Run, case: Case, folder: Path, record: dict[str, Any]) -> None:
+    if run.dropped.is_set():
+        discard(folder)
+        return
+    try:
+        commit(folder, folder.parent, case.case_id, lambda at: run.stages.write_record(at, record))
+    except OSError:
+        discard(folder)
+        raise
+
+
+def _stop_if_full(run: Run, case: Case, error: BaseException) -> None:
+    if disk.is_disk_full(error):
+        code = 2 if exit_code(run.outcomes.values()) != 3 else 3
+        needed = disk.needed_bytes([case], run.model, run.options)
+        raise disk.disk_full(run.out, needed, code) from error
+
+
+def _tell(
+    run: Run, case: Case, outcome: str, findings: Sequence[Finding], seconds: float | None = None
+) -> None:
+    for finding in findings:
+        run.console.say(case.case_id, finding.code, finding.text)
+        run.log.event(f"case {case.case_id} {finding.code} {scrub(finding.text)}")
+    took = "" if seconds is None else f" in {seconds:.1f} s"
+    if outcome == "done":
+        run.console.say(case.case_id, "done", f"Segmented{took}.")
+    run.log.event(f"case {case.case_id} {outcome}{took}")
+    run.outcomes[case.case_id] = outcome
+    run.console.finished(case.case_id)
