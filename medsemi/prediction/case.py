@@ -59,6 +59,12 @@ class Grid:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     @property
+    def slice_distance(self) -> float:
+        """Distance in mm of neighboring slices along their normal, exact for sheared grids too."""
+        across = np.cross(self.affine[:3, 0], self.affine[:3, 1])
+        return float(self.voxel_mm3 / np.linalg.norm(across))
+
+    @property
     def affine_ras(self) -> NDArray[np.float64]:
         """The affine in the coordinates of NIfTI: +x right, +y front, +z head."""
         return LPS_FROM_RAS @ self.affine

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from medsemi.prediction.case import Grid
 from medsemi.prediction.codes import CaseRefused
+from medsemi.prediction.geometry import NEARLY_ORTHOGONAL_DEGREES
 
-# Degrees between axes up to which a rotation describes the grid as well as its affine does.
-NEARLY_ORTHOGONAL = 0.1
 SCANNER = 1  # code of sform and qform: the coordinates of the scanner
 GZIP_LEVEL = 1  # of ISA-L; higher ones are slower and hardly smaller on label maps
 
@@ -68,7 +67,7 @@ def write_probabilities(path: Path, probabilities: NDArray[np.float16], grid: Gr
 
 def _write(path: Path, image: nibabel.Nifti1Image, grid: Grid) -> None:
     image.set_sform(grid.affine_ras, code=SCANNER)
-    if grid.shear_degrees <= NEARLY_ORTHOGONAL:
+    if grid.shear_degrees <= NEARLY_ORTHOGONAL_DEGREES:
         image.set_qform(grid.affine_ras, code=SCANNER)
     image.header.set_xyzt_units("mm", "sec")
     with (
@@ -79,7 +78,7 @@ def _write(path: Path, image: nibabel.Nifti1Image, grid: Grid) -> None:
 
 
 def _check(path: Path, written: NDArray[Any], grid: Grid) -> None:
-    image = nibabel.load(path)
+    image: Any = nibabel.load(path)
     if image.shape != written.shape:
         raise _differs("shape")
     # float32 holds an affine to 1 part in 10 million: 0.0002 mm at 2 m from the origin.
