@@ -231,15 +231,15 @@ def _segmented(
         What ends it: writing the result, or what went wrong.
     """
     stage: Stage = "reading"
-    known = case.findings
+    known: tuple[Finding, ...] = ()
     try:
         run.console.stage(case.case_id, stage)
         read_case = reading.result()
-        known = (*known, *read_case.volume.findings)
+        known = tuple(read_case.volume.findings)
         if stands(run, case, read_case):
             return partial(already, run, case, read_case)
         if run.options.strict:
-            refuse_warnings(known)
+            refuse_warnings((*case.findings, *known))
         stage = "network"
         run.console.stage(case.case_id, stage)
         assert network is not None, "a case is read only where the network is loaded"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ from medsemi.prediction.options import Options
 from medsemi.prediction.run_json import exit_code
 from medsemi.prediction.stages import Stages
 
-_DONE_BEFORE = Finding("S12")
+_STATUS = {"skip": "skipped", "refuse": "refused"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +87,20 @@ def read(run: Run, case: Case, threads: int) -> Reading:
 
 def foregone(run: Run, case: Case) -> Callable[[], None] | None:
     """What ends a case before a voxel is read; None where it has to be predicted."""
-    if case.outcome == "skip":
-        return lambda: settle(run, case, "skipped", case.findings)
-    if case.outcome == "refuse":
-        return lambda: settle(run, case, "refused", case.findings)
+    if case.outcome != "predict":
+        return partial(settle, run, case, _STATUS[case.outcome])
     if run.options.strict:
         try:
             refuse_warnings(case.findings)
         except CaseRefused as refusal:
-            findings = (*case.findings, refusal.finding)
-            return lambda: settle(run, case, "refused", findings)
+            return partial(settle, run, case, "refused", [refusal.finding])
     folder = case_folder(run.out, case.case_id)
     if run.options.overwrite == "never" and folder.exists():
-        return lambda: _keep(run, case)
+        return partial(_keep, run, case)
     record = read_record(folder)
     key = quick_key(case, run.model, run.options)
     if record and key and record.get("quick_key") == key and _stands(run, folder, record):
-        return lambda: _already(run, case)
+        return partial(_already, run, case)
     return None
 
 
@@ -129,7 +129,7 @@ def already(run: Run, case: Case, reading: Reading) -> None:
 
 
 def _already(run: Run, case: Case) -> None:
-    _tell(run, case, "already", [_DONE_BEFORE])
+    _tell(run, case, "already", [Finding("S12")])
 
 
 def _keep(run: Run, case: Case) -> None:
@@ -140,16 +140,22 @@ def _keep(run: Run, case: Case) -> None:
     _tell(run, case, "already" if status == "done" else status, [])
 
 
-def settle(run: Run, case: Case, status: str, findings: Sequence[Finding]) -> None:
+def settle(run: Run, case: Case, status: str, findings: Sequence[Finding] = ()) -> None:
     """End a case without a result: a folder that holds the record alone says why.
 
     A case that is skipped, such as one that is not selected this time, keeps an earlier result.
+
+    Args:
+        run: this run.
+        case: that ends.
+        status: skipped, refused or failed.
+        findings: what was found besides `case.findings`.
 
     Raises:
         RunStopped: E04: the disk is full.
     """
     folder = case_folder(run.out, case.case_id)
-    record = run.stages.record(case, status, findings, run.model, run.options)
+    record = run.stages.record(case, status, run.model, run.options, findings=findings)
     existing = read_record(folder)
     kept = folder.exists() and (
         run.options.overwrite == "never"
@@ -162,7 +168,7 @@ def settle(run: Run, case: Case, status: str, findings: Sequence[Finding]) -> No
         except OSError as error:
             _stop_if_full(run, case, error)
             status, findings = "failed", (*findings, explain(error, case, "writing", run.log))
-    _tell(run, case, status, findings)
+    _tell(run, case, status, (*case.findings, *findings))
 
 
 def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -> None:
@@ -173,29 +179,26 @@ def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -
     """
     run.console.stage(case.case_id, "writing")
     start = time.perf_counter()
-    mark = fingerprint(case, reading.volume.digest, run.model, run.options)
+    volume, mark = reading.volume, fingerprint(case, reading.volume.digest, run.model, run.options)
     folder = new_folder(run.out / "cases", case.case_id)
-    known = (*case.findings, *reading.volume.findings, *segmentation.findings)
+    known = (*volume.findings, *segmentation.findings)
     try:
-        written = run.stages.write(
-            folder, case, reading.volume, segmentation, run.model, run.options, mark
-        )
-        findings = (*known, *written.findings)
+        written = run.stages.write(folder, case, volume, segmentation, run.model, run.options, mark)
+        known = (*known, *written.findings)
         if run.options.strict:
-            refuse_warnings(findings)
-        seconds = {"read": reading.seconds, **segmentation.seconds}
-        seconds["write"] = time.perf_counter() - start
+            refuse_warnings((*case.findings, *known))
         record = run.stages.record(
             case,
             "done",
-            findings,
             run.model,
             run.options,
-            volume=reading.volume,
+            findings=known,
+            fingerprint=mark,
+            input_sha256=volume.digest,
             segmentation=segmentation,
             written=written,
-            fingerprint=mark,
-            seconds={stage: round(value, 3) for stage, value in seconds.items()},
+            times_s={"read": reading.seconds},
+            peak_memory_gb=_peak_memory(),
         )
         _commit(run, case, folder, {**record, "quick_key": reading.quick_key})
     except Exception as error:
@@ -204,7 +207,19 @@ def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -
         finding = explain(error, case, "writing", run.log)
         settle(run, case, status_of(finding), (*known, finding))
         return
-    _tell(run, case, "done", findings, sum(seconds.values()))
+    seconds = reading.seconds + sum(segmentation.seconds.values()) + time.perf_counter() - start
+    _tell(run, case, "done", (*case.findings, *known), seconds)
+
+
+def _peak_memory() -> dict[str, float]:
+    """Most memory that this process has had, in GB; on the GPU too where the network ran there."""
+    # Linux counts in units of 1024 bytes, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"cpu": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        peak["gpu"] = torch.cuda.max_memory_allocated() / 1e9
+    return {where: round(gb, 3) for where, gb in peak.items()}
 
 
 def _commit(run: Run, case: Case, folder: Path, record: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ def _row(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         "spacing": " x ".join(f"{mm:.4g}" for mm in spacing),
         "codes": " ".join(codes_of(record)),
         "seconds": f"{sum(record.get('times_s', {}).values()):.1f}",
-        **_volumes(folder / "volumes.csv"),
+        **{f"{each['name']}_ml": each["volume_ml"] for each in record.get("volumes", [])},
         "seg_frames": record.get("seg_frames", ""),
     }
 
@@ -57,12 +57,3 @@ def _row(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 def codes_of(record: Mapping[str, Any]) -> list[str]:
     """The codes of a case record, in order."""
     return [entry["code"] for entry in record.get("codes", [])]
-
-
-def _volumes(path: Path) -> dict[str, str]:
-    """`<label>_ml` of each label; nothing where the file was not asked for."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {f"{row['name']}_ml": row["volume_ml"] for row in csv.DictReader(file)}
-    except OSError:
-        return {}

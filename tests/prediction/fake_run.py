@@ -1,0 +1,207 @@
+"""A run with stages that need no image and no network, also as a process that tests can kill.
+
+An input file holds JSON: `outcome` (predict, skip, refuse), `findings` (codes), `fail` (reading,
+network, writing) with `error` (refused, crash, memory, disk), `seed`.
+
+Usage: python fake_run.py MODEL OUT PAUSE SHARD INPUT...
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from medsemi.prediction.case import Case, Grid, Segmentation, Source, Volume
+from medsemi.prediction.codes import CaseRefused, Finding, RunStopped
+from medsemi.prediction.console import Silent
+from medsemi.prediction.ledger import RECORD, geometry_digest
+from medsemi.prediction.model import Model
+from medsemi.prediction.options import Options
+from medsemi.prediction.run import predict
+from medsemi.prediction.stages import Stages
+
+SHAPE = (8, 6, 4)
+VALUES = {"W07": {"n": 4}, "R02": {"least": 1, "most": 3}, "S05": {"least": 3, "n": 1}}
+
+
+def discover(
+    inputs: Sequence[Path], options: Options, model: Model, progress: Callable[[int], None]
+) -> Any:
+    paths = [p for root in inputs for p in (sorted(root.rglob("*")) if root.is_dir() else [root])]
+    paths = [path for path in paths if path.is_file()]
+    progress(len(paths))
+    return SimpleNamespace(
+        cases=[_case(path) for path in paths if path.suffix == ".json"],
+        ignored=[path for path in paths if path.suffix != ".json"],
+    )
+
+
+def _case(path: Path) -> Case:
+    said = json.loads(path.read_text())
+    return Case(
+        key=path.name,
+        case_id=path.stem,
+        category="volume",
+        flags=(),
+        outcome=said.get("outcome", "predict"),
+        findings=tuple(Finding(code, VALUES.get(code, {})) for code in said.get("findings", [])),
+        source=Source("nifti", "CT", path, path.name, 1),
+        grid=Grid(SHAPE, np.diag([1.0, 1.0, 2.0, 1.0])),
+    )
+
+
+def _perhaps_fail(path: Path, stage: str) -> None:
+    said = json.loads(path.read_text())
+    if said.get("fail") != stage:
+        return
+    secret = f"'{path}' of DOE^JANE 1.2.840.113619.2.5.17 12345678"
+    errors = {
+        "refused": CaseRefused("R07", file="a slice"),
+        "memory": MemoryError(),
+        "disk": OSError(errno.ENOSPC, "No space left on device"),
+        "stopped": RunStopped("E10", why="broken"),
+    }
+    raise errors.get(said.get("error", ""), ValueError(f"bad {secret}"))
+
+
+class Network:
+    """Labels are the voxels above the mean."""
+
+    device = "cpu"
+
+    def __init__(self, pause: float) -> None:
+        self.pause, self.seen = pause, []
+
+    def segment(self, case: Case, volume: Volume) -> Segmentation:
+        self.seen.append(case.case_id)
+        _perhaps_fail(case.source.path, "network")
+        time.sleep(self.pause)
+        labels = (volume.values > volume.values.mean()).astype(np.uint8)
+        return Segmentation(labels, labels, {}, 0, {"network": self.pause})
+
+
+def make_stages(pause: float = 0.0, network: Network | None = None) -> Stages:
+    """Stages of which each takes some seconds."""
+
+    def read(case: Case, background: float | None, threads: int) -> Volume:
+        _perhaps_fail(case.source.path, "reading")
+        time.sleep(pause)
+        content = case.source.path.read_bytes()
+        seed = list(hashlib.sha256(content).digest())
+        values = np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
+        return Volume(values, "HU", (), hashlib.sha256(content).hexdigest())
+
+    def write(
+        folder: Path,
+        case: Case,
+        volume: Volume,
+        segmentation: Segmentation,
+        model: Model,
+        options: Options,
+        fingerprint: str,
+    ) -> Any:
+        (folder / "seg.bin").write_bytes(segmentation.labels.tobytes())
+        time.sleep(pause)
+        _perhaps_fail(case.source.path, "writing")
+        (folder / "volumes.json").write_text(json.dumps({"fingerprint": fingerprint}))
+        outputs = [{"file": p.name, "bytes": p.stat().st_size} for p in sorted(folder.iterdir())]
+        volumes = [{"name": "organ", "volume_ml": int(segmentation.labels.sum()) * 0.002}]
+        return SimpleNamespace(outputs=outputs, findings=(), volumes=volumes, seconds=pause)
+
+    return Stages(
+        discover=discover,
+        read=read,
+        load=lambda model, options: network or Network(pause),
+        write=write,
+        record=record,
+        write_record=write_record,
+        report=lambda out: (out / "report.html").write_text(_report(out)) and None,
+    )
+
+
+def record(
+    case: Case,
+    status: str,
+    model: Model,
+    options: Options,
+    *,
+    findings: Sequence[Finding] = (),
+    written: Any = None,
+    times_s: dict[str, float] | None = None,
+    peak_memory_gb: dict[str, float] | None = None,
+    fingerprint: str = "",
+    **_: Any,
+) -> dict[str, Any]:
+    said = [*case.findings, *findings]
+    return {
+        "case_id": case.case_id,
+        "status": status,
+        "class": case.category,
+        "codes": [{"code": each.code, "text": each.text} for each in said],
+        "source": {"modality": "CT", "slices": SHAPE[2], "spacing_mm": [1.0, 1.0, 2.0]},
+        "geometry_sha256": geometry_digest(case),
+        "outputs": written.outputs if written else [],
+        "volumes": written.volumes if written else [],
+        "seg_frames": 0,
+        "times_s": times_s or {},
+        "peak_memory_gb": peak_memory_gb or {},
+        "fingerprint": fingerprint,
+    }
+
+
+def write_record(folder: Path, said: dict[str, Any]) -> None:
+    (folder / RECORD).write_text(json.dumps(said))
+
+
+def _report(out: Path) -> str:
+    return "\n".join(sorted(path.parent.name for path in out.glob("cases/*/case.json"))) + "\n"
+
+
+def write_model(folder: Path) -> Path:
+    """A bundle as far as a run without a network looks at it."""
+    contract = {"modality": ["any"], "labels": {"1": {"name": "organ"}}}
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    (folder / "configs" / "metadata.json").write_text(json.dumps({"medsemi": contract}))
+    (folder / "models" / "model.pt").write_bytes(b"weights")
+    return folder
+
+
+def write_inputs(folder: Path, count: int, **said: Any) -> Path:
+    """Cases that can be predicted."""
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        (folder / f"case{number:02d}.json").write_text(json.dumps({"seed": number, **said}))
+    return folder
+
+
+def main(model: str, out: str, pause: str, shard: str, *inputs: str) -> int:
+    index, count = map(int, shard.split("/"))
+    try:
+        return predict(
+            [Path(path) for path in inputs],
+            Path(model),
+            Path(out),
+            Options(shard=(index, count)),
+            Silent(),
+            make_stages(float(pause)),
+        )
+    except RunStopped as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
+
+
+if __name__ == "__main__":
+    code = main(*sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)
