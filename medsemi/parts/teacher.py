@@ -1,8 +1,10 @@
-"""A teacher: the exponential moving average of a student."""
+"""A teacher: the exponential moving average of a student, or of several that share one start."""
 
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -47,6 +49,54 @@ def update_teacher(
     share = weight if buffers == "average" else 1.0
     for mine, other in zip(teacher.buffers(), student.buffers(), strict=True):
         mine.copy_(_blend(mine, other, share))
+
+
+def update_common_teacher(
+    teacher: nn.Module,
+    students: Sequence[tuple[nn.Module, float]],
+    decay: float,
+    buffers: BufferRule,
+) -> None:
+    """Move one teacher towards the weighted mean of several students.
+
+    teacher <- decay * teacher + (1 - decay) * sum of share * student
+
+    Args:
+        teacher: what is changed, in place.
+        students: of the same structure, each with its share; shares add up to 1. A mean of networks
+            that started apart is no network at all, unless nearly all of it is one of them.
+        decay: share of the old teacher that stays, in [0, 1].
+        buffers: as in `update_teacher`; with `copy` they are those of the last student that counts.
+    """
+    # A running mean, so that no mean of the students has to be kept.
+    total = decay
+    for student, share in students:
+        part = (1.0 - decay) * share
+        total += part
+        if part > 0.0:
+            update_teacher(teacher, student, 1.0 - part / total, buffers)
+
+
+def warmed_up(decay: float, step: int) -> float:
+    """Return min(1 - 1 / (step + 1), decay): the first step copies, later ones average.
+
+    Source: Tarvainen, Valpola: Mean teachers are better role models, NeurIPS 2017, in their code.
+    """
+    return min(1.0 - 1.0 / (step + 1), decay)
+
+
+class TeacherPair(nn.Module):
+    """Two teachers that answer with one voice: the mean of their probabilities, as logits."""
+
+    def __init__(self, low: nn.Module, high: nn.Module) -> None:
+        """Own the teacher of each student."""
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logarithm of the mean probabilities."""
+        low, high = (network(image).float().log_softmax(1) for network in (self.low, self.high))
+        return torch.logaddexp(low, high) - math.log(2.0)
 
 
 def _blend(mine: Tensor, other: Tensor, share: float) -> Tensor:

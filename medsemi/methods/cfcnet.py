@@ -1,0 +1,354 @@
+"""CFC-Net: two students on two frequency views, and a teacher that sees the whole window.
+
+A re-creation of Zhou, Zhang, He, Wang, Xie, Li: Cross-Frequency Collaborative Training Network,
+arXiv 2504.11856, from its abstract and its lineage. It is not the authors' code, which was not to
+be had, and its numbers are not comparable with the paper's.
+
+Known, from the abstract: two specialized students and one comprehensive teacher that are given
+different frequencies; cross-frequency and full-frequency consistency; UCF-Mix, which is guided by
+uncertainty and keeps targets whole. Everything else is inferred:
+
+    views, their mixing and its ranges      XNet v2 (arXiv 2409.00947), changed: see `parts.views`
+    cross-frequency consistency             UCMT (arXiv 2301.04465): each student learns the other's
+                                            hard labels
+    full-frequency consistency              UCMT: both learn the teacher's hard labels
+    uncertainty of UCF-Mix                  UCMT; the exchange in place: see `parts.ucf_mix`
+    warm-up and decay of the teacher        UCMT
+    teacher of the mean of both students,   measured on synthetic tubes: the mean of students that
+    one start, random views before          start apart is a broken network; the start matters most
+    classes that a pseudo-label lacks       measured: see `parts.foreground_loss`
+
+Every inferred choice is an argument. One optimizer step is one step: UCMT takes two, of which the
+second sees the mixed windows.
+
+Networks should use instance or group norm: with batch norm the students collect statistics of their
+views, and the teacher sees the plain window.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from medsemi.batch import Batch
+from medsemi.errors import ConfigError
+from medsemi.methods.method import LossTerms, Method
+from medsemi.parts.components import hard_labels
+from medsemi.parts.foreground_loss import foreground_loss
+from medsemi.parts.label_agreement import foreground_share, label_agreement
+from medsemi.parts.ramps import sigmoid_ramp
+from medsemi.parts.teacher import (
+    BufferRule,
+    TeacherPair,
+    frozen_copy,
+    update_common_teacher,
+    update_teacher,
+    warmed_up,
+)
+from medsemi.parts.ucf_mix import UCFMix
+from medsemi.parts.uncertainty import mean_entropy
+from medsemi.parts.views import FrequencyViews, OnView, ViewDraw
+
+TeacherRule = Literal["mean", "two", "low", "alternate"]
+TEACHER_RULES = ("mean", "two", "low", "alternate")
+
+
+@dataclass(frozen=True, slots=True)
+class CFCDraws:
+    """The random decisions of a step.
+
+    Attributes:
+        views: of the labeled windows, then of the unlabeled ones.
+        block_order: see `UCFMix.draw`.
+    """
+
+    views: ViewDraw
+    block_order: tuple[tuple[int, ...], ...]
+
+
+class CFCNet(Method):
+    """Two students teach each other, and both learn from their common teacher.
+
+    Start it from a network that `RandomViewPretraining` has trained.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        network_high: nn.Module | None = None,
+        *,
+        views: FrequencyViews | None = None,
+        mix: UCFMix | None = None,
+        teacher_rule: TeacherRule = "mean",
+        low_share: float = 0.99,
+        ema_decay: float = 0.99,
+        ema_buffers: BufferRule = "average",
+        consistency_weight: float = 0.5,
+        rampup_steps: int = 12_000,
+        cross_weight: float = 1.0,
+        full_weight: float = 1.0,
+        mix_weight: float = 0.5,
+        dice_weight: float = 0.5,
+        min_voxels: int = 1,
+        confidence: float = 0.0,
+        full_view_supervision: float = 0.0,
+    ) -> None:
+        """Own the students and a teacher, all of them with the weights of `network`.
+
+        Args:
+            network: the student of the low view; returns logits (batch, classes, *space).
+            network_high: the student of the high view; None is a copy of `network`.
+            views: how views are made; None is `FrequencyViews()`.
+            mix: how UCF-Mix chooses its blocks; None is `UCFMix()`.
+            teacher_rule: what the teacher follows: the `mean` of both students; `two`: it is two
+                teachers, one per student, whose probabilities are averaged; `low`: the student of
+                the low view by `low_share`, else the other one (UCMT); `alternate`: one student at
+                even steps, the other one at odd steps.
+            low_share: see `teacher_rule` (UCMT: 0.99).
+            ema_decay: share of the teacher that stays at each step after the warm-up.
+            ema_buffers: what the teacher's batch-norm statistics follow, see `update_teacher`.
+            consistency_weight: weight of all unlabeled terms after the ramp; 0.1 without a trained
+                start.
+            rampup_steps: length of the ramp, about 40 % of the training.
+            cross_weight: weight of the cross-frequency consistency; 0 leaves it out.
+            full_weight: weight of the full-frequency consistency; 0 leaves it out.
+            mix_weight: weight of UCF-Mix; 0 leaves its forward passes out.
+            dice_weight: share of the Dice in each loss, the rest is cross entropy (UCMT: 1).
+            min_voxels: voxels that make a class count for the Dice of a pseudo-label.
+            confidence: probability of the teacher below which a voxel does not count for the
+                full-frequency consistency.
+            full_view_supervision: weight of a labeled loss on the plain window, for one student at
+                even steps and for the other one at odd steps; 0 leaves it out.
+
+        Raises:
+            ConfigError: if the rule averages weights of students that differ, or there is no such
+                rule.
+        """
+        super().__init__()
+        network_high = copy.deepcopy(network) if network_high is None else network_high
+        check_teacher_rule(teacher_rule, network, network_high)
+        self.views, self.mix = views or FrequencyViews(), mix or UCFMix()
+        if teacher_rule == "two":
+            self.teacher: nn.Module = TeacherPair(frozen_copy(network), frozen_copy(network_high))
+        else:
+            self.teacher = frozen_copy(network)
+        self.student_low = OnView(network, self.views, "low")
+        self.student_high = OnView(network_high, self.views, "high")
+        self.teacher_rule, self.low_share = teacher_rule, low_share
+        self.ema_decay, self.ema_buffers = ema_decay, ema_buffers
+        self.consistency_weight, self.rampup_steps = consistency_weight, rampup_steps
+        self.weights = {"cross": cross_weight, "full": full_weight, "mix": mix_weight}
+        self.full_view_supervision, self.confidence = full_view_supervision, confidence
+        self.labeled_loss = partial(foreground_loss, dice_weight=dice_weight)
+        self.pseudo_loss = partial(self.labeled_loss, min_voxels=min_voxels)
+
+    def draw(self, batch: Batch, generator: torch.Generator) -> CFCDraws:
+        """Draw how the views of each window are mixed, and blocks where they are random.
+
+        Raises:
+            ConfigError: if the blocks of UCF-Mix do not divide the window.
+        """
+        space, labeled = batch.labeled.image.shape[2:], len(batch.labeled.image)
+        unlabeled = 0 if batch.unlabeled is None else len(batch.unlabeled.image)
+        views = self.views.draw(labeled + unlabeled, len(space), generator)
+        mixes = unlabeled > 0 and self.weights["mix"] != 0.0
+        return CFCDraws(views, self.mix.draw(unlabeled, space, generator) if mixes else ())
+
+    def forward(self, batch: Batch, draws: CFCDraws, step: int) -> LossTerms:
+        """Return the supervised term, and the ramped unlabeled ones where there are such windows."""
+        assert batch.labeled.label is not None
+        labeled, label = batch.labeled.image, batch.labeled.label
+        count = len(labeled)
+        image = labeled if batch.unlabeled is None else torch.cat([labeled, batch.unlabeled.image])
+        views = self.views.apply(image, draws.views)
+        logits = self.student_low.network(views[0]), self.student_high.network(views[1])
+
+        supervised = [self.labeled_loss(z[:count], label) for z in logits]
+        terms, weights = {"supervised": torch.stack(supervised).sum()}, {"supervised": 1.0}
+        monitors: dict[str, Tensor] = {}
+        if self.full_view_supervision != 0.0:
+            student = (self.student_low, self.student_high)[step % 2].network
+            terms["full_view"] = self.labeled_loss(student(labeled), label)
+            weights["full_view"] = self.full_view_supervision
+        if len(image) > count:
+            rest, their_logits = [v[count:] for v in views], [z[count:] for z in logits]
+            more, monitors = self.consistency(image[count:], rest, their_logits, draws.block_order)
+            ramp = self.consistency_weight * sigmoid_ramp(step, self.rampup_steps)
+            terms |= more
+            weights |= {name: ramp * self.weights[name] for name in more}
+            monitors["labeled_foreground"] = foreground_share(label)
+        return LossTerms(terms, weights, monitors)
+
+    def consistency(
+        self,
+        image: Tensor,
+        views: Sequence[Tensor],
+        logits: Sequence[Tensor],
+        block_order: Sequence[Sequence[int]],
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the terms of unlabeled windows, without weights, and what is monitored.
+
+        Args:
+            image: plain windows, shape (batch, channels, *space).
+            views: low and high view of them.
+            logits: what each student says of its view.
+            block_order: what `UCFMix.draw` returned.
+        """
+        with torch.no_grad():
+            teacher = self.teacher(image).float().softmax(1)
+            low, high = (hard_labels(z) for z in logits)
+            target = hard_labels(teacher)
+            uncertainty = [mean_entropy(z.float().softmax(1), teacher) for z in logits]
+        terms = {}
+        if self.weights["cross"] != 0.0:
+            terms["cross"] = self.learn(logits, (high, low))
+        if self.weights["full"] != 0.0:
+            sure = teacher.amax(1) >= self.confidence
+            terms["full"] = self.learn(logits, (target, target), sure)
+        monitors = {
+            "student_agreement": label_agreement(low, high),
+            "pseudo_foreground_low": foreground_share(low),
+            "pseudo_foreground_high": foreground_share(high),
+            "pseudo_foreground_teacher": foreground_share(target),
+            "uncertainty": torch.stack(uncertainty).mean(),
+        }
+        if self.weights["mix"] != 0.0:
+            exchange = self.mix.choose(uncertainty[0], uncertainty[1], block_order)
+            mixed_low, mixed_high = exchange.apply(views[0], views[1])
+            mixed = self.student_low.network(mixed_low), self.student_high.network(mixed_high)
+            moved, other = exchange.label(target), [hard_labels(z.detach()) for z in mixed[::-1]]
+            terms["mix"] = self.learn(mixed, (moved, moved)) + self.learn(mixed, other)
+            monitors["exchanged_foreground"] = exchange.foreground(target)
+        return terms, monitors
+
+    def learn(
+        self, logits: Sequence[Tensor], targets: Sequence[Tensor], keep: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean loss of both students towards the hard labels that each is given."""
+        pairs = zip(logits, targets, strict=True)
+        return torch.stack([self.pseudo_loss(z, target, keep=keep) for z, target in pairs]).mean()
+
+    def after_step(self, step: int) -> None:
+        """Move the teacher towards what its rule names."""
+        low, high = self.student_low.network, self.student_high.network
+        decay, buffers = warmed_up(self.ema_decay, step), self.ema_buffers
+        if isinstance(self.teacher, TeacherPair):
+            update_teacher(self.teacher.low, low, decay, buffers)
+            update_teacher(self.teacher.high, high, decay, buffers)
+            return
+        shares = {"mean": 0.5, "low": self.low_share, "alternate": 1.0 - step % 2}
+        share = shares[self.teacher_rule]
+        update_common_teacher(self.teacher, [(low, share), (high, 1.0 - share)], decay, buffers)
+
+    def train(self, mode: bool = True) -> CFCNet:
+        """Switch the students; the teacher always answers as it will when it is deployed."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The students, each on its own fixed view, and the teacher on the plain window."""
+        return {
+            "student_low": self.student_low,
+            "student_high": self.student_high,
+            "teacher": self.teacher,
+        }
+
+    @property
+    def inference_network(self) -> nn.Module:
+        """The teacher."""
+        return self.teacher
+
+
+def check_teacher_rule(rule: str, low: nn.Module, high: nn.Module) -> None:
+    """Refuse a teacher that would be no network.
+
+    Raises:
+        ConfigError: if the students do not fit the rule.
+    """
+    if rule not in TEACHER_RULES:
+        raise ConfigError(
+            f"teacher_rule is '{rule}'; it must be one of {', '.join(TEACHER_RULES)}."
+        )
+    ours, theirs = low.state_dict(), high.state_dict()
+    same_shapes = {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+    if rule != "two" and not same_shapes:
+        raise ConfigError(
+            f"teacher_rule is '{rule}', which averages the weights of both students, and they"
+            " differ in architecture; take 'two'."
+        )
+    if rule in {"mean", "alternate"} and any(not v.equal(theirs[k]) for k, v in ours.items()):
+        raise ConfigError(
+            f"teacher_rule is '{rule}' and the students start from different weights; the mean of"
+            " two such networks is a broken network, so give one network for both, or take 'two'."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainingDraws:
+    """What each labeled window is shown as.
+
+    Attributes:
+        views: how its views are mixed.
+        choice: 0 is the plain window, 1 the low view, 2 the high view; one per sample.
+    """
+
+    views: ViewDraw
+    choice: tuple[int, ...]
+
+
+class RandomViewPretraining(Method):
+    """Stage 0: one network learns the labeled windows as they are and in both views.
+
+    It is then the common start of both students and of the teacher, which so knows the plain
+    window from its first step on. Inferred, like BCP's pre-training; of all choices it is the one
+    that mattered most on synthetic tubes.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, views: FrequencyViews | None = None, dice_weight: float = 0.5
+    ) -> None:
+        """Own the network.
+
+        Args:
+            network: returns logits (batch, classes, *space).
+            views: how views are made; None is `FrequencyViews()`.
+            dice_weight: share of the Dice in the loss, the rest is cross entropy.
+        """
+        super().__init__()
+        self.student = network
+        self.views, self.dice_weight = views or FrequencyViews(), dice_weight
+
+    def draw(self, batch: Batch, generator: torch.Generator) -> PretrainingDraws:
+        """Draw what each labeled window is shown as."""
+        count, axes = len(batch.labeled.image), batch.labeled.image.ndim - 2
+        views = self.views.draw(count, axes, generator)
+        return PretrainingDraws(
+            views, tuple(torch.randint(3, (count,), generator=generator).tolist())
+        )
+
+    def forward(self, batch: Batch, draws: PretrainingDraws, step: int) -> LossTerms:
+        """Return the loss of the labeled windows as they are shown."""
+        assert batch.labeled.label is not None
+        image = batch.labeled.image
+        shown = torch.stack([image, *self.views.apply(image, draws.views)])
+        logits = self.student(shown[draws.choice, range(len(image))])
+        loss = foreground_loss(logits, batch.labeled.label, dice_weight=self.dice_weight)
+        return LossTerms({"supervised": loss}, {"supervised": 1.0})
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The one network."""
+        return {"student": self.student}
+
+    @property
+    def inference_network(self) -> nn.Module:
+        """The one network, on the plain window."""
+        return self.student
