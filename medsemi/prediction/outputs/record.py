@@ -28,6 +28,8 @@ SCHEMA = "medsemi.case/1"
 SOFTWARE = ("torch", "monai", "pydicom", "highdicom", "numpy")
 UIDS = ("series_uid", "study_uid", "frame_of_reference_uid")
 DECIMALS = 6
+# What belongs to a run, not to a case: the record is the same however the work was shared out.
+OF_THE_RUN = ("workers", "overwrite", "shard")
 # What a case keeps of each structure, so that summaries need no other file.
 KEPT_OF_VOLUMES = ("label", "name", "volume_ml", "touches_border")
 
@@ -74,12 +76,12 @@ def case_record(
         "geometry_sha256": geometry_digest(case),
         "input_sha256": volume.digest if volume else "",
         "bundle": {"name": model.name, "version": model.version, "sha256": model.digest},
-        "options": _plain(asdict(options)),
+        "options": _options(options),
         "outputs": [dict(each) for each in written.outputs] if written else [],
         "volumes": _volumes(written),
         "seg_frames": written.seg_frames if written else 0,
-        "agreement": dict(segmentation.agreement) if segmentation else {},
-        "times_s": {stage: round(took, 3) for stage, took in (seconds or {}).items()},
+        "agreement": _plain(segmentation.agreement) if segmentation else {},
+        "times_s": {stage: round(float(took), 3) for stage, took in (seconds or {}).items()},
         "peak_memory_gb": {"cpu": None, "gpu": None, **(peak_memory_gb or {})},
         "memory_mode": segmentation.memory_mode if segmentation else None,
         "software": software_versions(),
@@ -126,6 +128,11 @@ def _unique(findings: Sequence[Finding]) -> list[Finding]:
 
 def _code(finding: Finding) -> dict[str, Any]:
     return {"code": finding.code, "text": finding.text, "detail": _plain(finding.values)}
+
+
+def _options(options: Options) -> dict[str, Any]:
+    chosen: dict[str, Any] = _plain(asdict(options))
+    return {name: value for name, value in chosen.items() if name not in OF_THE_RUN}
 
 
 def _source(case: Case) -> dict[str, Any]:
