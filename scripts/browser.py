@@ -83,14 +83,15 @@ class Browser:
         os.close(self._writer)
         shutil.rmtree(self._profile, ignore_errors=True)
 
-    def open(self, page: Path) -> None:
+    def open(self, page: Path, fragment: str = "") -> None:
         """Load a file and wait until it is there.
 
         Args:
             page: the file.
+            fragment: of the address, after #.
         """
         self.events.clear()
-        self._call("Page.navigate", {"url": page.resolve().as_uri()})
+        self._call("Page.navigate", {"url": f"{page.resolve().as_uri()}#{fragment}"})
         self._wait_for("Page.loadEventFired")
 
     def look(self, width: int, height: int = 900, scheme: str = "light", media: str = "") -> None:

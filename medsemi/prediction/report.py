@@ -16,6 +16,7 @@ from string import Template
 from typing import Any
 
 from medsemi.atomic import write_atomically
+from medsemi.prediction.codes import DISCLAIMER
 from medsemi.prediction.markup import Element, tag, to_html
 from medsemi.prediction.report_cards import card, color_class, legend, overview
 from medsemi.prediction.report_pictures import Strip, read_strips
@@ -44,12 +45,15 @@ def write_report(out: Path) -> None:
     run = read_object(out / "run.json") or {}
     cards, strips = _cards(entries, _bundle(run, entries))
     style, script = (_part(name) for name in ("report.css", "report.js"))
-    style += "".join(sorted({_color_rule(strip.color) for strip in strips}))
+    style += _printed_disclaimer() + "".join(sorted({_color_rule(strip.color) for strip in strips}))
+    first, rest = DISCLAIMER.split(". ", 1)
     page = Template(_part("report_page.html")).substitute(
         style=style,
         script=script,
         style_hash=_hash(style),
         script_hash=_hash(script),
+        disclaimer=f"{first}.",
+        disclaimer_rest=rest,
         model=to_html(_model(_bundle(run, entries), run)),
         notices=to_html(*_notices(entries, unreadable, run)),
         filter=to_html(_filter(entries)),
@@ -88,6 +92,11 @@ def _cards(
     return cards, shown
 
 
+def _printed_disclaimer() -> str:
+    """A rule that repeats the disclaimer on every printed page."""
+    return f'@page{{@bottom-left{{content:"{DISCLAIMER}"}}}}\n'
+
+
 def _color_rule(color: tuple[int, int, int]) -> str:
     return f".{color_class(color)}{{background:rgb{color}}}\n"
 
@@ -118,13 +127,18 @@ def _model(bundle: Mapping[str, Any], run: Mapping[str, Any]) -> Element:
         "Version": str(bundle.get("version", "")),
         "Digest": str(bundle.get("sha256", ""))[:_DIGITS],
         "Made by": f"medsemi {own}".strip(),
-        "Run ended": str(run.get("end") or "")[:16].replace("T", " "),
+        "Run ended": _minute(str(run.get("end") or "")),
     }
     return tag(
         "dl",
         *(tag("div", tag("dt", name), tag("dd", text)) for name, text in facts.items() if text),
         class_="facts",
     )
+
+
+def _minute(time: str) -> str:
+    """A time of run.json, which is UTC, without its seconds."""
+    return f"{time[:16].replace('T', ' ')} UTC" if time else ""
 
 
 def _notices(

@@ -18,7 +18,9 @@ _HEADINGS = {"done": "", "warning": "Check", "skipped": "Why it was skipped"}
 _FILES = {
     "preview.png": "larger picture",
     "seg.dcm": "DICOM segmentation",
+    "segmap.dcm": "DICOM label map",
     "seg.nii.gz": "NIfTI segmentation",
+    "seg_orthogonal.nii.gz": "straightened segmentation",
     "volumes.csv": "volumes as a table",
 }
 _LONG_TABLE = 12
@@ -145,7 +147,11 @@ def _degrees(tilt: float | None) -> str:
 def _messages(entry: Entry) -> Element | None:
     if not entry.messages:
         return None
-    items = [_message(message) for message in entry.messages]
+    told: dict[tuple[str, str], list[str]] = {}
+    for message in entry.messages:
+        sentence, advice = _parted(message)
+        told.setdefault((message.code, advice), []).append(sentence)
+    items = [_message(code, advice, sentences) for (code, advice), sentences in told.items()]
     return tag(
         "section",
         tag("h4", _HEADINGS.get(entry.status) or "Why there is no result"),
@@ -154,11 +160,11 @@ def _messages(entry: Entry) -> Element | None:
     )
 
 
-def _message(message: Message) -> Element:
-    sentence, advice = _parted(message)
+def _message(code: str, advice: str, sentences: Sequence[str]) -> Element:
+    """Everything that one code says, and once what to do."""
+    lines = [tag("span", sentence, class_="sentence") for sentence in sentences]
     todo = tag("span", tag("strong", "What to do: "), advice, class_="todo") if advice else None
-    code = tag("a", message.code, href="#codes", class_="code")
-    return tag("li", code, " ", tag("span", sentence), todo)
+    return tag("li", tag("a", code, href="#codes", class_="code"), tag("div", *lines, todo))
 
 
 def _parted(message: Message) -> tuple[str, str]:

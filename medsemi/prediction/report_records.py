@@ -41,7 +41,8 @@ class Entry:
     Attributes:
         case_id: name of its folder.
         record: its case.json.
-        volumes: its structures, as in volumes.json; empty where there is no result.
+        volumes: its structures, as in volumes.json or, where that was not asked for, in case.json;
+            empty where there is no result.
         sheet: its structures.png; None if there is none.
     """
 
@@ -110,13 +111,13 @@ def read_entries(out: Path) -> tuple[list[Entry], list[str]]:
         if record is None:
             unreadable.append(folder.name)
             continue
-        volumes = read_object(folder / "volumes.json") or {}
+        volumes = (read_object(folder / "volumes.json") or {}).get("structures")
         sheet = folder / "structures.png"
         entries.append(
             Entry(
                 folder.name,
                 record,
-                volumes.get("structures", []),
+                record.get("volumes", []) if volumes is None else volumes,
                 sheet if sheet.is_file() else None,
             )
         )

@@ -290,7 +290,7 @@ def _to_pixels(
 def _draw_letters(picture: Image.Image, letters: tuple[str, str, str, str]) -> None:
     width, height = picture.size
     size = max(11, min(22, width // 18))
-    edge = size // 3
+    edge = size // 2
     places = (
         (edge, height / 2, "lm"),
         (width - edge, height / 2, "rm"),
@@ -305,7 +305,7 @@ def _draw_bar(picture: Image.Image, scale: float) -> None:
     """A bar of a round length in mm, at most a third of the width, at the lower left."""
     millimeters = _round_length(picture.width / 3 / scale)
     length, size = millimeters * scale, max(10, min(18, picture.width // 22))
-    left, bottom = size * 0.6, picture.height - size * 0.6
+    left, bottom = size * 0.8, picture.height - size * 0.8
     pen = ImageDraw.Draw(picture)
     for color, width in ((_BLACK, 5), (_WHITE, 2)):
         pen.line([(left, bottom), (left + length, bottom)], color, width)
