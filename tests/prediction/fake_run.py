@@ -197,7 +197,7 @@ def main(model: str, out: str, pause: str, shard: str, *inputs: str) -> int:
             make_stages(float(pause)),
         )
     except RunStopped as stop:
-        print(stop, file=sys.stderr)
+        sys.stderr.write(f"{stop}\n")
         return stop.exit_code
 
 

@@ -44,9 +44,9 @@ def test_a_failing_record_leaves_the_old_folder(tmp_path: Path) -> None:
     make(tmp_path, "a", "old")
 
     def write_record(at: Path) -> None:
-        raise OSError
+        raise OSError("no space")
 
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="no space"):
         commit(new_folder(tmp_path, "a"), tmp_path, "a", write_record)
     tidy(tmp_path)
     assert (tmp_path / "a" / "seg.bin").read_text() == "old"

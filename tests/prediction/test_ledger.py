@@ -47,9 +47,7 @@ MOVED = np.eye(4) + np.eye(4, k=3) * 1e-3
         (replace(CASE, source=replace(SOURCE, tags={"series_uid": "1.3"})), "v", MODEL, Options()),
     ],
 )
-def test_a_fingerprint_tells_apart(
-    case: Case, digest: str, model: Model, options: Options
-) -> None:
+def test_a_fingerprint_tells_apart(case: Case, digest: str, model: Model, options: Options) -> None:
     assert fingerprint(case, digest, model, options) != fingerprint(CASE, "v", MODEL, Options())
 
 

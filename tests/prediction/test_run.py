@@ -374,7 +374,7 @@ def test_the_disk_is_looked_at_before(
     inputs: Path, model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: Usage(10, 10, 10))
-    with pytest.raises(RunStopped, match="E04 Disk full: 0.0 GB are free") as stop:
+    with pytest.raises(RunStopped, match=r"E04 Disk full: 0\.0 GB are free") as stop:
         go(inputs, model, out)
     assert stop.value.exit_code == 4
     assert records(out) == {}
@@ -382,10 +382,7 @@ def test_the_disk_is_looked_at_before(
 
 def test_a_disk_that_is_full_of_quota(inputs: Path, model: Path, out: Path) -> None:
     def write(*_: Any) -> Any:
-        try:
-            raise OSError(errno.EDQUOT, "Disk quota exceeded")
-        except OSError as error:
-            raise ValueError("wrapped by a library") from error
+        raise ValueError("from a library") from OSError(errno.EDQUOT, "Disk quota exceeded")
 
     assert go(inputs, model, out, stages=replace(FAKE.make_stages(), write=write))[0] == 3
 
