@@ -47,6 +47,7 @@ class WindowInference(Inferer):
         self.window = window
         self.stride = stride
         self.average = average
+        self.weighting = weighting
         self._windows = SlidingWindowInferer(
             roi_size=window,
             sw_batch_size=windows_per_batch,
