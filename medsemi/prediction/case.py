@@ -131,7 +131,7 @@ class Case:
         key: stable identity: series UID (or path), stack number and volume key.
         case_id: name of its folder; carries no identifying tag unless the user asked for it.
         category: first of `CLASSES` that holds.
-        flags: all of `CLASSES` that hold besides.
+        flags: all that holds: members of `CLASSES` other than volume, `no_geometry`, `conflict`.
         outcome: predict, skip or refuse.
         findings: codes that are known from headers.
         source: its files.

@@ -1,0 +1,173 @@
+"""Which cases are predicted: those that the model fits, that the user wants, and that are safe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from medsemi.prediction.case import Case, Outcome
+from medsemi.prediction.codes import Finding, RunStopped
+from medsemi.prediction.discovery.draft import Draft
+from medsemi.prediction.model import Model
+from medsemi.prediction.options import Options
+
+MOST_VOLUMES = 4
+# Said of any case: damaged pixels and copies left out.
+_ALWAYS = {"R07", "W02"}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user wants, and what the model takes.
+
+    Attributes:
+        options: of the user.
+        model: None if there is none to fit: then all modalities do.
+    """
+
+    options: Options
+    model: Model | None
+
+    @property
+    def most_volumes(self) -> int:
+        """More volumes in one series are not predicted unasked."""
+        return self.model.max_volumes if self.model else MOST_VOLUMES
+
+    def gather(self, drafts: Sequence[Draft], ids: Sequence[str]) -> list[tuple[Draft, str]]:
+        """Join the volumes of a series that are too many, as far as none is named.
+
+        Args:
+            drafts: all cases.
+            ids: their names.
+
+        Raises:
+            RunStopped: E13 if the user names a series that is not there.
+        """
+        if self.options.series not in {"auto", "all"}:
+            named = any(self.names(draft, name) for draft, name in zip(drafts, ids, strict=True))
+            if drafts and not named:
+                raise RunStopped("E13", why="--series names none of the series; see inspect")
+        kept: list[tuple[Draft, str]] = []
+        joined: dict[str, int] = {}
+        for draft, name in zip(drafts, ids, strict=True):
+            many = draft.volumes > self.most_volumes and self.options.series != "all"
+            if not many or (self._names_volume(draft, name)):
+                kept.append((draft, name))
+            elif draft.group in joined:
+                place = joined[draft.group]
+                kept[place] = (_joined(kept[place][0], draft), kept[place][1])
+            else:
+                joined[draft.group] = len(kept)
+                kept.append((_first_of_many(draft), re.sub(r"_v\d+$", "", name)))
+        return kept
+
+    def names(self, draft: Draft, case_id: str) -> bool:
+        """Whether `--series` names a case: by UID, UID#volume, case id or part of a description."""
+        wanted = self.options.series
+        if wanted in {"auto", "all"} or self._names_volume(draft, case_id):
+            return True
+        uid = str(draft.source.tags.get("series_uid", ""))
+        if wanted in {uid, case_id} and wanted:
+            return True
+        described = (
+            draft.source.tags.get("series_description", "")
+            if draft.source.kind == "dicom"
+            else draft.source.name
+        )
+        return not re.fullmatch(r"[\d.]+#\d+", wanted) and wanted.lower() in str(described).lower()
+
+    def _names_volume(self, draft: Draft, case_id: str) -> bool:
+        series, mark, number = self.options.series.rpartition("#")
+        if draft.source.volume is None:
+            return False
+        if not mark:
+            return self.options.series == case_id
+        uid = draft.source.tags.get("series_uid", "")
+        known = {uid, draft.source.name, re.sub(r"_v\d+$", "", case_id)} - {""}
+        return series in known and number == str(draft.source.volume + 1)
+
+    def not_wanted(self, draft: Draft, case_id: str, only_whole_files: bool) -> Finding | None:
+        """S08, S09 or S10 if a case that could be predicted is not a candidate."""
+        if not self.names(draft, case_id):
+            return Finding("S10")
+        if self.model and not self._fits(draft, only_whole_files):
+            modality = draft.source.modality or "unknown"
+            return Finding(
+                "S08", {"modality": modality, "expected": ", ".join(self.model.modality)}
+            )
+        if self.options.series == "auto" and draft.projection:
+            return Finding("S10")
+        if draft.volumes > self.most_volumes and draft.source.volume is None:
+            return Finding("S09", {"v": draft.volumes})
+        return None
+
+    def _fits(self, draft: Draft, only_whole_files: bool) -> bool:
+        assert self.model is not None
+        if draft.source.modality or self.model.accepts(""):
+            return self.model.accepts(draft.source.modality)
+        chosen = draft.direct or only_whole_files or self.options.series != "auto"
+        return draft.source.kind != "dicom" and chosen
+
+
+def decide(draft: Draft, case_id: str, selection: Selection, only_whole_files: bool) -> Case:
+    """Make a case of a draft: what would be done with it, and what is said about that.
+
+    Args:
+        draft: what its files say.
+        case_id: its name.
+        selection: what the user wants and the model takes.
+        only_whole_files: whether its INPUT holds no DICOM, so that the user chose these files.
+    """
+    findings = draft.findings
+    if not _of(findings, "SU"):
+        unwanted = selection.not_wanted(draft, case_id, only_whole_files)
+        findings = (unwanted, *findings) if unwanted else findings
+    if selection.options.strict and not _of(findings, "SUR"):
+        refused = [Finding("R12", {"code": finding.code}) for finding in _of(findings, "W")]
+        outcome: Outcome = "refuse" if refused else "predict"
+        findings = (*refused, *findings)
+    else:
+        outcome, findings = _outcome(findings)
+    return Case(
+        key=draft.key,
+        case_id=case_id,
+        category=draft.category,
+        flags=draft.flags,
+        outcome=outcome,
+        findings=findings,
+        source=draft.source,
+        grid=draft.grid,
+        slice_index=draft.slice_index,
+        geometry=draft.geometry,
+    )
+
+
+def _outcome(findings: tuple[Finding, ...]) -> tuple[Outcome, tuple[Finding, ...]]:
+    """The outcome, and the findings that matter for it."""
+    for letters, outcome in (("SU", "skip"), ("R", "refuse")):
+        decisive = _of(findings, letters)
+        if decisive:
+            others = [f for f in findings if f.code in _ALWAYS and f not in decisive]
+            return ("skip" if outcome == "skip" else "refuse"), (*decisive, *others)
+    return "predict", findings
+
+
+def _of(findings: Sequence[Finding], letters: str) -> list[Finding]:
+    return [finding for finding in findings if finding.code[0] in letters]
+
+
+def _first_of_many(draft: Draft) -> Draft:
+    return replace(
+        draft, volume="", grid=None, slice_index=(), source=replace(draft.source, volume=None)
+    )
+
+
+def _joined(joined: Draft, draft: Draft) -> Draft:
+    """One case more in a case of many volumes."""
+    a, b = joined.source, draft.source
+    if a.kind != "dicom":
+        return joined
+    paths = {source.path for source in (*a.slices, *b.slices)}
+    source = replace(a, slices=(*a.slices, *b.slices), files=max(len(paths), a.files))
+    return replace(joined, source=source)

@@ -1,0 +1,117 @@
+"""Which files there are, and what each is by its content, whatever it is called."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from medsemi.prediction.codes import RunStopped
+from medsemi.prediction.discovery.itk_files import is_meta_image, is_nrrd
+from medsemi.prediction.discovery.nifti import GZIP_MARK, is_nifti, start_of
+
+Content = Literal["dicom", "maybe_dicom", "nifti", "nrrd", "mha", "damaged", "other"]
+_DICOM_ENDINGS = (".dcm", ".ima")
+_NIFTI_ENDINGS = (".nii", ".nii.gz")
+# Endings that claim to be an image: what cannot be read then is told, not ignored.
+CLAIMS = (*_DICOM_ENDINGS, *_NIFTI_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file of an INPUT.
+
+    Attributes:
+        path: of the file.
+        name: path relative to the INPUT.
+        root: number of the INPUT.
+        direct: whether the INPUT is this file or its folder.
+        hidden: whether its name starts with a dot, or it is a folder whose name does.
+    """
+
+    path: Path
+    name: str
+    root: int
+    direct: bool
+    hidden: bool = False
+
+    @property
+    def claims(self) -> bool:
+        """Whether its name says that it is an image."""
+        return self.name.lower().endswith(CLAIMS)
+
+
+def find_files(inputs: Sequence[Path]) -> list[Found]:
+    """Walk the inputs, sorted, without following links; each file once.
+
+    Args:
+        inputs: folders and files.
+
+    Raises:
+        RunStopped: E12 if an input does not exist.
+    """
+    found: dict[str, Found] = {}
+    for number, root in enumerate(inputs):
+        if not root.exists():
+            raise RunStopped("E12", why=f"{root.name or root} does not exist")
+        if root.is_dir():
+            files = _walk(root, number)
+        else:
+            files = iter([Found(root, root.name, number, True, root.name.startswith("."))])
+        for file in files:
+            found.setdefault(os.path.realpath(file.path), file)
+    return list(found.values())
+
+
+def _walk(root: Path, number: int) -> Iterator[Found]:
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        here = Path(folder)
+        hidden = [name for name in folders if name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in sorted([*names, *hidden]):
+            path = here / name
+            if name in hidden or (path.is_file() and not path.is_symlink()):
+                relative = path.relative_to(root).as_posix()
+                yield Found(path, relative, number, here == root, name.startswith("."))
+
+
+def content_of(file: Found) -> Content:
+    """What a file is, told from its first bytes; `damaged` if it only claims to be an image."""
+    unknown: Content = "damaged" if file.claims else "other"
+    try:
+        if file.hidden:
+            return "other"
+        with file.path.open("rb") as stream:
+            start = stream.read(1024)
+    except OSError:
+        return unknown
+    known = _known(start)
+    if known is not None:
+        return known
+    if start.startswith(GZIP_MARK) and file.name.lower().endswith(_NIFTI_ENDINGS):
+        return "nifti" if _holds_nifti(file.path) else "damaged"
+    return unknown
+
+
+def _known(start: bytes) -> Content | None:
+    if start[128:132] == b"DICM":
+        return "dicom"
+    if is_nifti(start):
+        return "nifti"
+    if is_nrrd(start):
+        return "nrrd"
+    if is_meta_image(start):
+        return "mha"
+    # Without preamble: the first element is of group 2 or 8, in little endian.
+    return "maybe_dicom" if start[:2] in {b"\x02\x00", b"\x08\x00"} else None
+
+
+def _holds_nifti(path: Path) -> bool:
+    try:
+        return is_nifti(start_of(path))
+    except (OSError, EOFError, zlib.error):
+        return False

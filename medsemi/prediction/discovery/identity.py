@@ -1,0 +1,57 @@
+"""Names of cases: stable, unique, and without what identifies a patient unless that is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from medsemi.prediction.discovery.draft import Draft
+
+HASH_DIGITS, SUFFIX_DIGITS, LONGEST = 12, 6, 80
+_ENDINGS = re.compile(r"\.(nii(\.gz)?|nrrd|nhdr|mha|mhd|dcm|ima)$", re.IGNORECASE)
+
+
+def case_ids(drafts: Sequence[Draft], names: str) -> list[str]:
+    """Name cases.
+
+    Args:
+        drafts: all cases of a run.
+        names: `auto`, `hash`, `path` or `header`, see `Options`.
+
+    Returns:
+        A name for each, as a folder may be called on any file system.
+    """
+    wanted = [case_id(draft, names) for draft in drafts]
+    count = Counter(name.casefold() for name in wanted)
+    return [
+        name if count[name.casefold()] == 1 else _with_suffix(name, draft)
+        for name, draft in zip(wanted, drafts, strict=True)
+    ]
+
+
+def case_id(draft: Draft, names: str) -> str:
+    """The name of a case, not yet made unique."""
+    if names == "auto":
+        names = "path" if draft.source.kind in {"nifti", "nrrd", "mha"} else "hash"
+    volume = "" if draft.source.volume is None else f"_v{draft.source.volume + 1}"
+    if names == "hash":
+        return f"c{_digest(draft.group)[:HASH_DIGITS]}{volume}"
+    plain = draft.path_name if names == "path" else draft.header_name
+    name = _plain(plain) + volume
+    return name if len(name) <= LONGEST else _with_suffix(name, draft)
+
+
+def _plain(name: str) -> str:
+    """A name of letters, digits, dot, dash and line, which hides nothing and means no folder."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", _ENDINGS.sub("", name)).lstrip(".") or "case"
+
+
+def _with_suffix(name: str, draft: Draft) -> str:
+    suffix = _digest(f"{draft.key}|{draft.source.name}")[:SUFFIX_DIGITS]
+    return f"{name[: LONGEST - SUFFIX_DIGITS - 1]}_{suffix}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
