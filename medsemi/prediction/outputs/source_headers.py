@@ -109,6 +109,8 @@ def _read_all(case: Case) -> SourceHeaders:
     slices = case.source.slices
     first = _read(slices[0].path)
     _check_identifiers(first)
+    if not all(each.uid for each in slices):
+        raise SegImpossible("some images carry no identifier of their own")
     name = first.get("PatientName")
     _complete(first)
     frames: tuple[int, ...] = ()

@@ -153,7 +153,7 @@ def _write_segs(
                     counts += [write_seg(path, case, labels, headers, model, fingerprint, kind)]
                     check_seg(path, case, labels)
     except SegImpossible as error:
-        return 0, [Finding("W19", {"why": str(error)})]
+        return max(counts, default=0), [Finding("W19", {"why": str(error)})]
     return counts[0], []
 
 

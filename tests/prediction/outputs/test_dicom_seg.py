@@ -192,6 +192,14 @@ def test_what_must_not_be_invented_makes_it_impossible(write: Write, name: str, 
         write(name)
 
 
+def test_every_image_needs_an_identifier(write: Write, edited: Callable[..., Path]) -> None:
+    def empty_last(image: pydicom.Dataset) -> None:
+        image.SOPInstanceUID = "" if image.InstanceNumber == 3 else image.SOPInstanceUID
+
+    with pytest.raises(SegImpossible, match="of their own"):
+        write(edited("ct_tiny_volume", empty_last))
+
+
 def test_odd_character_sets_and_pixels_are_no_obstacle(
     write: Write, edited: Callable[..., Path]
 ) -> None:
