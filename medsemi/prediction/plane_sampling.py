@@ -207,5 +207,5 @@ class PlaneMap:
         low, high = places.min(axis=(0, 1)), places.max(axis=(0, 1))
         limits = np.array(self.outputs[1:])
         first = np.clip(np.floor(low), 0, limits).astype(int)
-        stop = np.clip(np.ceil(high) + 1, first, limits).astype(int)
+        stop = np.clip(np.ceil(high), first, limits).astype(int)
         return slice(int(first[0]), int(stop[0])), slice(int(first[1]), int(stop[1]))

@@ -254,9 +254,11 @@ def test_of_equal_scores_the_lower_class_wins() -> None:
 
 
 def test_a_structure_in_one_voxel_is_found() -> None:
-    """The search for where a class may win leaves nothing out."""
+    """The search for where a class may win leaves nothing out, also beyond the working grid."""
     working = Grid((9, 9, 9), np.diag([2.0, 2.0, 2.0, 1.0]))
-    target = Grid((17, 17, 17), np.eye(4))
+    affine = np.eye(4)
+    affine[:3, 3] = -4
+    target = Grid((25, 25, 25), affine)
     for place in ((0, 0, 0), (8, 8, 8), (4, 5, 6), (0, 8, 3)):
         scores = torch.zeros((3, *working.shape))
         scores[0] = 0.1
