@@ -14,9 +14,9 @@ from pathlib import Path
 from rich.console import Console as Screen
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -43,6 +43,7 @@ class Terminal:
         self._lock = threading.Lock()
         self._all = bars.add_task("looking at files", total=None)
         self._cases: dict[str, TaskID] = {}
+        self._known = self._count = 0
 
     def files(self, count: int) -> None:
         """So many files have been looked at."""
@@ -50,7 +51,8 @@ class Terminal:
 
     def begin(self, cases: int) -> None:
         """So many cases are known."""
-        self._bars.update(self._all, description="cases", total=cases)
+        self._known = cases
+        self._bars.update(self._all, description=f"cases 0/{cases}", total=cases)
 
     def stage(self, case_id: str, stage: str) -> None:
         """A case has reached a stage."""
@@ -58,7 +60,13 @@ class Terminal:
         with self._lock:
             if case_id not in self._cases:
                 self._cases[case_id] = self._bars.add_task(text, total=None)
-            self._bars.update(self._cases[case_id], description=text)
+            self._bars.update(self._cases[case_id], description=text, total=None)
+
+    def part(self, case_id: str, done: float) -> None:
+        """So much of the stage is done, 0 to 1."""
+        with self._lock:
+            if case_id in self._cases:
+                self._bars.update(self._cases[case_id], total=1.0, completed=done)
 
     def say(self, case_id: str, code: str, sentence: str) -> None:
         """One line: case, code, sentence."""
@@ -72,6 +80,8 @@ class Terminal:
             if task is not None:
                 self._bars.remove_task(task)
         self._bars.advance(self._all)
+        self._count += 1
+        self._bars.update(self._all, description=f"cases {self._count}/{self._known}")
 
     def end(self, counts: Mapping[str, int]) -> None:
         """How many cases ended how, and where the report is."""
@@ -104,7 +114,7 @@ def make_console(out: Path) -> Iterator[Console]:
     bars = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
         console=progress,
         disable=not progress.is_terminal,

@@ -18,6 +18,9 @@ class Console(Protocol):
     def stage(self, case_id: str, stage: str) -> None:
         """A case is now being `reading`, `network` or `writing`."""
 
+    def part(self, case_id: str, done: float) -> None:
+        """So much of the stage is done, 0 to 1."""
+
     def say(self, case_id: str, code: str, sentence: str) -> None:
         """One line about a case; `-` stands for the run itself."""
 
@@ -38,6 +41,9 @@ class Silent:
         """Ignore."""
 
     def stage(self, case_id: str, stage: str) -> None:
+        """Ignore."""
+
+    def part(self, case_id: str, done: float) -> None:
         """Ignore."""
 
     def say(self, case_id: str, code: str, sentence: str) -> None:

@@ -243,7 +243,8 @@ def _segmented(
         stage = "network"
         run.console.stage(case.case_id, stage)
         assert network is not None, "a case is read only where the network is loaded"
-        segmentation = network.segment(case, read_case.volume)
+        progress = partial(run.console.part, case.case_id)
+        segmentation = network.segment(case, read_case.volume, progress)
     except RunStopped:
         raise
     except Exception as error:

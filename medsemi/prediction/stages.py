@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 class SegmentsCases(Protocol):
     """A loaded model."""
 
-    def segment(self, case: Case, volume: Volume) -> Segmentation:
-        """Segment one case."""
+    def segment(
+        self, case: Case, volume: Volume, progress: Callable[[float], None]
+    ) -> Segmentation:
+        """Segment one case; `progress` is told which part of it is done, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,7 @@ with make_console(Path("out")) as console:
     for case in ("c1", "c2"):
         for stage in ("reading", "network", "writing"):
             console.stage(case, stage)
+            console.part(case, 0.5)
             time.sleep(0.15)  # longer than the bars take to be drawn anew
         console.say(case, "W07", "Only [4] slices.")
         console.finished(case)
@@ -214,7 +215,8 @@ def test_the_screen_of_a_terminal_has_bars_and_colors(repository: Path) -> None:
     assert "c2 writing" in shown
     assert "\x1b[36m" in shown
     assert "W07 Only [4] slices." in shown
-    assert "2/2" in shown
+    assert "cases 2/2" in shown
+    assert "50%" in shown
 
 
 def test_no_color_is_respected(repository: Path) -> None:

@@ -82,10 +82,13 @@ class Network:
     def __init__(self, pause: float) -> None:
         self.pause, self.seen = pause, []
 
-    def segment(self, case: Case, volume: Volume) -> Segmentation:
+    def segment(
+        self, case: Case, volume: Volume, progress: Callable[[float], None]
+    ) -> Segmentation:
         self.seen.append(case.case_id)
         _perhaps_fail(case.source.path, "network")
         time.sleep(self.pause)
+        progress(1.0)
         labels = (volume.values > volume.values.mean()).astype(np.uint8)
         return Segmentation(labels, labels, {}, 0, {"network": self.pause})
 

@@ -50,6 +50,9 @@ class Told:
     def stage(self, case_id: str, stage: str) -> None:
         self.stages.append((case_id, stage))
 
+    def part(self, case_id: str, done: float) -> None:
+        self.stages.append((case_id, f"{done:.0%}"))
+
     def say(self, case_id: str, code: str, sentence: str) -> None:
         self.lines.append((case_id, code, sentence))
 
@@ -129,6 +132,7 @@ def test_all_cases_are_segmented(inputs: Path, model: Path, out: Path) -> None:
     assert [stage for case, stage in told.stages if case == "case01"] == [
         "reading",
         "network",
+        "100%",
         "writing",
     ]
     assert (out / "report.html").exists()
@@ -389,9 +393,9 @@ def test_a_disk_that_is_full_of_quota(inputs: Path, model: Path, out: Path) -> N
 
 def test_a_lost_lock_stops_the_run(inputs: Path, model: Path, out: Path) -> None:
     class Thief(FAKE.Network):  # type: ignore[misc,name-defined]
-        def segment(self, case: Any, volume: Any) -> Any:
+        def segment(self, *arguments: Any) -> Any:
             held[0].lost.set()
-            return super().segment(case, volume)
+            return super().segment(*arguments)
 
     held: list[Any] = []
     check = run_module.Held.check
