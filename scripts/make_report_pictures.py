@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from browser import Browser
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from medsemi.data.phantoms import make_phantom
 from medsemi.prediction.case import Case, Grid, Segmentation, Source, Volume
 from medsemi.prediction.codes import Finding
@@ -27,7 +27,6 @@ from medsemi.prediction.options import Options
 from medsemi.prediction.outputs.record import case_record, write_record
 from medsemi.prediction.outputs.write import write_case
 from medsemi.prediction.report import write_report
-from scripts.browser import Browser
 
 MODEL = Model(
     folder=Path(),
