@@ -20,6 +20,7 @@ import pytest
 
 from medsemi.prediction.case import Case, Grid, Segmentation, Source, Volume
 from medsemi.prediction.codes import CaseRefused, Finding
+from medsemi.prediction.discovery.scan import discover
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import OUTPUTS, Options
 from medsemi.prediction.outputs import write as module
@@ -308,3 +309,22 @@ def test_an_unusual_name_is_not_shouted(write: Write, edited: Callable[..., Path
         folder, _, _, _ = write(edited("ct_prone_made", name_patient), ("seg",))
     assert not [warning for warning in shown if "ZZTOP" in str(warning.message)]
     assert str(pydicom.dcmread(folder / "seg.dcm").PatientName) == "ZZTOP"
+
+
+@pytest.mark.slow
+def test_every_sample_that_can_be_predicted_can_be_written(
+    shared: Path, write: Write, make_model: Callable[..., Model]
+) -> None:
+    """Cases as the program finds them; W19 is foretold exactly where no segmentation can be made."""
+    model = replace(make_model(), modality=("any",))
+    written, foretold = 0, 0
+    for folder in sorted((shared / "data" / "dicom").glob("[cm][tr]_*")):
+        scan = discover([folder], Options(series="all", gaps="fill"), model)
+        for number, case in enumerate(each for each in scan.cases if each.outcome == "predict"):
+            impossible = "W19" in case.codes
+            unwarned = replace(case, findings=())  # so that writing has to find out by itself
+            *_, result = write(unwarned, ("nifti", "seg", "segmap"), f"{folder.name}_{number}")
+            assert ("W19" in [each.code for each in result.findings]) is impossible, folder.name
+            assert bool(result.seg_frames) is not impossible
+            written, foretold = written + 1, foretold + impossible
+    assert (written, foretold) == (41, 14)
