@@ -10,8 +10,10 @@ from struct import unpack
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
 
 from medsemi.prediction.codes import CaseRefused
+from medsemi.prediction.reading.codestream import JPEG2000_START, JPEG_START
 from medsemi.prediction.reading.dicom_file import UNDEFINED_LENGTH, ImageFile
 
 _ITEM, _END_OF_ITEMS = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -159,7 +161,7 @@ def _is_padding(image: ImageFile, pixels: PixelType, expected: int) -> bool:
 def _encapsulated(image: ImageFile, pixels: PixelType, name: str) -> list[tuple[int, int]]:
     table, *fragments = _items(image, name)
     offsets = _offsets(image, table, fragments)
-    if pixels.frames == 1 and len(offsets) <= 1:
+    if pixels.frames == 1 and len(offsets) <= 1 and _is_one_frame(image, fragments):
         starts = [0]
     elif len(offsets) == pixels.frames:
         starts = offsets
@@ -174,6 +176,16 @@ def _encapsulated(image: ImageFile, pixels: PixelType, name: str) -> list[tuple[
         (fragments[first][0] - 8, sum(fragments[last - 1]) - fragments[first][0] + 8)
         for first, last in zip(starts, ends, strict=True)
     ]
+
+
+def _is_one_frame(image: ImageFile, fragments: Sequence[tuple[int, int]]) -> bool:
+    """Whether the fragments hold one image: RLE is never split, a second JPEG begins with a mark."""
+    if image.transfer_syntax == RLELossless:
+        return len(fragments) == 1
+    return not any(
+        image.bytes_at(offset, 4).startswith((JPEG_START, JPEG2000_START))
+        for offset, _ in fragments[1:]
+    )
 
 
 def _items(image: ImageFile, name: str) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import uid
+from pydicom import config, uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
@@ -63,7 +63,7 @@ def decoder_plugin(transfer_syntax: str) -> str:
     Raises:
         CaseRefused: R09 if the package is missing, R08 if nobody decodes this syntax.
     """
-    syntax = uid.UID(transfer_syntax)
+    syntax = uid.UID(transfer_syntax, config.IGNORE)  # a warning would repeat its text
     if syntax in NATIVE:
         return ""
     if syntax not in DECODERS:
