@@ -24,6 +24,7 @@ from medsemi.prediction.discovery.tags import PIXELS, READ, TAG, TRANSFER_SYNTAX
 # A common header ends in the first; one larger than the last belongs to no image that we know.
 CHUNKS = (1 << 16, 1 << 20, 1 << 24, 1 << 26)
 DEFLATED = b"1.2.840.10008.1.2.1.99"
+LONGEST_CODE_WORD = 16
 _LONG_VRS = {b"OB", b"OW", b"UN", b"UT"}
 
 
@@ -166,7 +167,7 @@ def _header(
         uid=text("SOPInstanceUID"),
         study=text("StudyInstanceUID"),
         series=text("SeriesInstanceUID"),
-        modality=text("Modality").upper(),
+        modality=_modality(text("Modality").upper()),
         image_type=elements.words(dataset, TAG["ImageType"]),
         photometric=text("PhotometricInterpretation").upper(),
         conversion=TAG["ConversionType"] in dataset,
@@ -184,6 +185,11 @@ def _header(
         tags=_tags(dataset),
         frames=planes(dataset, path, (rows, columns), frames) if is_image else (),
     )
+
+
+def _modality(text: str) -> str:
+    """A modality is shown to people: what is no code word is left out."""
+    return text if len(text) <= LONGEST_CODE_WORD and text.isalnum() else ""
 
 
 def _tags(dataset: Dataset) -> dict[str, str]:

@@ -137,10 +137,18 @@ def _drafts(seen: Sequence[_Seen], options: Options, least: int) -> list[Draft]:
         elif what is not None:
             drafts.append(_damaged(what.file))
     for headers in series.values():
-        name = min(header.name for header in headers)
-        key = headers[0].series or f"folder {Path(name).parent.as_posix()}"
-        drafts += Series(key, headers, options, least).drafts()
+        drafts += Series(_series_key(headers), headers, options, least).drafts()
     return drafts
+
+
+def _series_key(headers: Sequence[Header]) -> str:
+    """The series UID; else the least image UID; else the folder."""
+    if headers[0].series:
+        return headers[0].series
+    uids = [header.uid for header in headers if header.uid]
+    if uids:
+        return f"image {min(uids)}"
+    return f"folder {Path(min(header.name for header in headers)).parent.as_posix()}"
 
 
 def _damaged(file: Found) -> Draft:
@@ -165,11 +173,6 @@ def _order(draft: Draft) -> tuple[object, ...]:
     number = str(tags.get("series_number", ""))
     rank = int(number) if number.isdecimal() else -1
     volume = -1 if draft.source.volume is None else draft.source.volume
-    return (
-        draft.source.kind != "dicom",
-        str(tags.get("study_uid", "")),
-        rank,
-        draft.group,
-        volume,
-        draft.source.name if draft.source.kind != "dicom" else "",
-    )
+    if draft.source.kind != "dicom":
+        return (1, draft.source.name, volume)
+    return (0, str(tags.get("study_uid", "")), rank, draft.group, volume)
