@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from medsemi.parts.teacher import frozen_copy, update_teacher
+from medsemi.parts.teacher import (
+    TeacherPair,
+    frozen_copy,
+    update_common_teacher,
+    update_teacher,
+    warmed_up,
+)
 
 
 def toy(stored, prefix: str) -> nn.Module:
@@ -61,3 +67,40 @@ def test_a_frozen_copy_shares_nothing_and_takes_no_gradient() -> None:
 def test_a_lazy_network_is_refused() -> None:
     with pytest.raises(ValueError, match="lazy modules"):
         frozen_copy(nn.LazyLinear(2))
+
+
+def constant(value: float) -> nn.Module:
+    layer = nn.BatchNorm1d(2)
+    for tensor in (*layer.parameters(), layer.running_mean, layer.running_var):
+        nn.init.constant_(tensor, value)
+    return layer
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, 2.0), (0.99, 1.02), (1.0, 1.0), (0.0, 3.0)])
+def test_a_common_teacher_starts_at_the_mean_of_its_students(share, expected: float) -> None:
+    teacher, low, high = constant(0.0).requires_grad_(False), constant(1.0), constant(3.0)
+    for step in range(5):
+        decay = warmed_up(0.99, step)
+        update_common_teacher(teacher, [(low, share), (high, 1.0 - share)], decay, "average")
+        for tensor in (teacher.weight, teacher.bias, teacher.running_mean, teacher.running_var):
+            torch.testing.assert_close(tensor, torch.full((2,), expected))
+
+
+def test_a_step_of_a_common_teacher_after_the_warm_up() -> None:
+    teacher, low, high = constant(0.0).requires_grad_(False), constant(1.0), constant(3.0)
+    update_common_teacher(teacher, [(low, 0.5), (high, 0.5)], warmed_up(0.9, 9), "keep")
+    torch.testing.assert_close(teacher.weight, torch.full((2,), 0.2))
+    assert torch.equal(teacher.running_mean, torch.zeros(2))
+
+
+def test_the_warm_up() -> None:
+    found = [warmed_up(0.99, step) for step in (0, 1, 9, 98, 99, 5000)]
+    assert found == pytest.approx([0.0, 0.5, 0.9, 98 / 99, 0.99, 0.99])
+
+
+def test_two_teachers_answer_with_their_mean_probability() -> None:
+    low, high = nn.Conv2d(1, 3, 1), nn.Conv2d(1, 3, 1)
+    image = torch.randn(2, 1, 4, 4)
+    expected = (low(image).softmax(1) + high(image).softmax(1)) / 2
+    torch.testing.assert_close(TeacherPair(low, high)(image).softmax(1), expected)
+    torch.testing.assert_close(TeacherPair(low, high)(image).exp(), expected)

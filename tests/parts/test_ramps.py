@@ -1,0 +1,18 @@
+"""The ramp, by its published values."""
+
+from __future__ import annotations
+
+import pytest
+
+from medsemi.parts.ramps import sigmoid_ramp
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0.0067379), (50, 0.286505), (100, 1.0), (1000, 1.0)]
+)
+def test_the_ramp(step: int, expected: float) -> None:
+    assert sigmoid_ramp(step, 100) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_ramp_of_no_length_is_over() -> None:
+    assert sigmoid_ramp(0, 0) == 1.0
