@@ -154,21 +154,27 @@ def settle(run: Run, case: Case, status: str, findings: Sequence[Finding] = ()) 
     Raises:
         RunStopped: E04: the disk is full.
     """
+    findings = (*case.findings, *findings)
+    try:
+        record = run.stages.record(case, status, findings, run.model, run.options)
+        if not _is_kept(run, case, record):
+            folder = new_folder(run.out / "cases", case.case_id)
+            _commit(run, case, folder, record)
+    except Exception as error:
+        _stop_if_full(run, case, error)
+        status, findings = "failed", (*findings, explain(error, case, "writing", run.log))
+    _tell(run, case, status, findings)
+
+
+def _is_kept(run: Run, case: Case, record: Mapping[str, Any]) -> bool:
+    """Whether what is there stays, rather than a record without a result."""
     folder = case_folder(run.out, case.case_id)
-    record = run.stages.record(case, status, run.model, run.options, findings=findings)
     existing = read_record(folder)
-    kept = folder.exists() and (
+    return folder.exists() and (
         run.options.overwrite == "never"
-        or (status == "skipped" and is_whole(folder, existing))
+        or (record["status"] == "skipped" and is_whole(folder, existing))
         or same_record(existing, record)
     )
-    if not kept:
-        try:
-            _commit(run, case, new_folder(folder.parent, case.case_id), record)
-        except OSError as error:
-            _stop_if_full(run, case, error)
-            status, findings = "failed", (*findings, explain(error, case, "writing", run.log))
-    _tell(run, case, status, (*case.findings, *findings))
 
 
 def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -> None:
@@ -187,17 +193,19 @@ def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -
         known = (*known, *written.findings)
         if run.options.strict:
             refuse_warnings((*case.findings, *known))
+        seconds = {"read": reading.seconds, **segmentation.seconds}
+        seconds["write"] = time.perf_counter() - start
         record = run.stages.record(
             case,
             "done",
+            (*case.findings, *known),
             run.model,
             run.options,
-            findings=known,
-            fingerprint=mark,
-            input_sha256=volume.digest,
+            volume=volume,
             segmentation=segmentation,
             written=written,
-            times_s={"read": reading.seconds},
+            fingerprint=mark,
+            seconds=seconds,
             peak_memory_gb=_peak_memory(),
         )
         _commit(run, case, folder, {**record, "quick_key": reading.quick_key})
@@ -207,8 +215,7 @@ def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -
         finding = explain(error, case, "writing", run.log)
         settle(run, case, status_of(finding), (*known, finding))
         return
-    seconds = reading.seconds + sum(segmentation.seconds.values()) + time.perf_counter() - start
-    _tell(run, case, "done", (*case.findings, *known), seconds)
+    _tell(run, case, "done", (*case.findings, *known), sum(seconds.values()))
 
 
 def _peak_memory() -> dict[str, float]:
@@ -228,7 +235,7 @@ def _commit(run: Run, case: Case, folder: Path, record: dict[str, Any]) -> None:
         return
     try:
         commit(folder, folder.parent, case.case_id, lambda at: run.stages.write_record(at, record))
-    except OSError:
+    except Exception:
         discard(folder)
         raise
 

@@ -128,46 +128,47 @@ def make_stages(pause: float = 0.0, network: Network | None = None) -> Stages:
         write=write,
         record=record,
         write_record=write_record,
-        report=lambda out: (out / "report.html").write_text(_report(out)) and None,
+        report=write_report,
     )
 
 
 def record(
     case: Case,
     status: str,
+    findings: Sequence[Finding],
     model: Model,
     options: Options,
     *,
-    findings: Sequence[Finding] = (),
+    volume: Volume | None = None,
+    segmentation: Segmentation | None = None,
     written: Any = None,
-    times_s: dict[str, float] | None = None,
-    peak_memory_gb: dict[str, float] | None = None,
     fingerprint: str = "",
-    **_: Any,
+    seconds: dict[str, float] | None = None,
+    peak_memory_gb: dict[str, float] | None = None,
 ) -> dict[str, Any]:
-    said = [*case.findings, *findings]
     return {
         "case_id": case.case_id,
         "status": status,
         "class": case.category,
-        "codes": [{"code": each.code, "text": each.text} for each in said],
+        "codes": [{"code": each.code, "text": each.text} for each in findings],
         "source": {"modality": "CT", "slices": SHAPE[2], "spacing_mm": [1.0, 1.0, 2.0]},
         "geometry_sha256": geometry_digest(case),
         "outputs": written.outputs if written else [],
         "volumes": written.volumes if written else [],
         "seg_frames": 0,
-        "times_s": times_s or {},
+        "times_s": seconds or {},
         "peak_memory_gb": peak_memory_gb or {},
         "fingerprint": fingerprint,
     }
 
 
-def write_record(folder: Path, said: dict[str, Any]) -> None:
-    (folder / RECORD).write_text(json.dumps(said))
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    (folder / RECORD).write_text(json.dumps(record))
 
 
-def _report(out: Path) -> str:
-    return "\n".join(sorted(path.parent.name for path in out.glob("cases/*/case.json"))) + "\n"
+def write_report(out: Path) -> None:
+    names = sorted(path.parent.name for path in out.glob("cases/*/case.json"))
+    (out / "report.html").write_text("\n".join(names))
 
 
 def write_model(folder: Path) -> Path:
