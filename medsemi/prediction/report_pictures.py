@@ -16,8 +16,15 @@ from PIL import Image
 
 from medsemi.prediction.outputs.structures import GAP, PANEL, ROWS_KEY
 
-# Tried in this order until a picture fits: part of the full size, quality.
-_LADDER = ((1.0, 80), (1.0, 60), (0.75, 60), (0.6, 50), (0.5, 40), (0.4, 30))
+# Part of the full size, quality, and about what part of the bytes of the first that gives.
+_LADDER = (
+    (1.0, 80, 1.0),
+    (1.0, 60, 0.75),
+    (0.75, 60, 0.45),
+    (0.6, 50, 0.25),
+    (0.5, 40, 0.15),
+    (0.4, 30, 0.09),
+)
 _FASTEST_GOOD_METHOD = 2
 
 
@@ -70,14 +77,17 @@ def read_strips(sheet: Path, most_bytes: int) -> list[Strip]:
 
 
 def _encode(picture: Image.Image, most_characters: int) -> tuple[bytes, tuple[int, int]]:
+    """The best picture of the ladder that fits, or its last, as WebP; and its size."""
     most_bytes = most_characters * 3 // 4
-    data, size = b"", picture.size
-    for part, quality in _LADDER:
+    full = 0
+    for part, quality, expected in _LADDER:
+        if full * expected > most_bytes and (part, quality, expected) != _LADDER[-1]:
+            continue
         size = round(picture.width * part), round(picture.height * part)
-        shrunk = picture if part == 1 else picture.resize(size, Image.Resampling.LANCZOS)
+        shrunk = picture if part == 1 else picture.resize(size, Image.Resampling.BOX)
         stream = io.BytesIO()
         shrunk.save(stream, "WEBP", quality=quality, method=_FASTEST_GOOD_METHOD)
-        data = stream.getvalue()
-        if len(data) <= most_bytes:
+        full = full or stream.tell()
+        if stream.tell() <= most_bytes:
             break
-    return data, size
+    return stream.getvalue(), size
