@@ -1,0 +1,199 @@
+"""Whole runs over real DICOM and NIfTI with a real, small network."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import runpy
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pydicom
+import pytest
+
+from medsemi.prediction.console import Silent
+from medsemi.prediction.ledger import VOLATILE
+from medsemi.prediction.options import Options
+from medsemi.prediction.run import predict
+from medsemi.prediction.run_json import VOLATILE_KEYS
+from medsemi.prediction.summary import VOLATILE_COLUMNS
+
+SCRIPT = Path(__file__).with_name("real_run.py")
+REAL = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+SETS = ("ct_tiny_volume", "ct_tilt_philips", "ct_gap_one_missing", "mr_two_echo_siemens", "broken")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(REAL.write_model(tmp_path_factory.mktemp("bundles") / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def inputs(shared: Path) -> list[Path]:
+    folder = shared / "data" / "dicom"
+    return [*(folder / name for name in SETS), folder / "nifti" / "good.nii.gz"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, inputs: list[Path], model: Path) -> Path:
+    """The results of an undisturbed run."""
+    out = tmp_path_factory.mktemp("whole")
+    assert predict(inputs, model, out, Options(device="cpu"), Silent()) == 2
+    return out
+
+
+def contents(out: Path) -> dict[str, Any]:
+    """All results, without what differs from run to run."""
+    found: dict[str, Any] = {}
+    for path in sorted(p for p in (out / "cases").glob("[!.]*/*") if p.is_file()):
+        name = str(path.relative_to(out))
+        found[name] = path.read_bytes()
+        if path.name == "case.json":
+            record = json.loads(path.read_text())
+            found[name] = {k: v for k, v in record.items() if k not in VOLATILE}
+    return found
+
+
+def summary(out: Path) -> list[dict[str, str]]:
+    with (out / "summary.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in VOLATILE_COLUMNS} for row in rows]
+
+
+def start(model: Path, out: Path, inputs: list[Path], shard: str = "1/1") -> Any:
+    command = [sys.executable, SCRIPT, model, out, shard, *inputs]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_folder_of_all_kinds(whole: Path) -> None:
+    status = {row["case_id"]: row["status"] for row in summary(whole)}
+    counts = {each: list(status.values()).count(each) for each in set(status.values())}
+    assert counts["done"] == 5
+    assert counts["refused"] == 1
+    for row in summary(whole):
+        files = {path.name for path in (whole / "cases" / row["case_id"]).iterdir()}
+        if row["status"] == "done":
+            assert {"seg.nii.gz", "volumes.csv", "preview.png", "case.json"} <= files
+        else:
+            assert files == {"case.json"}
+    assert "<html" in (whole / "report.html").read_text()
+    assert json.loads((whole / "run.json").read_text())["device"] == "cpu"
+
+
+def test_a_second_run_needs_no_network_and_changes_nothing(
+    tmp_path: Path, whole: Path, inputs: list[Path], model: Path
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "out")
+    good = [path for path in inputs if path.name not in ("broken", "ct_gap_one_missing")]
+    before = {p: p.stat().st_mtime_ns for p in (out / "cases").rglob("*")}
+    process = start(model, out, good)
+    _, told = process.communicate()
+    assert (process.returncode, told) == (0, "heavy: []\n")
+    assert {p: p.stat().st_mtime_ns for p in (out / "cases").rglob("*")} == before
+    run = json.loads((out / "run.json").read_text())
+    assert run["counts"]["outcome"]["already"] == 5
+
+
+@pytest.mark.slow
+def test_workers_change_no_byte(
+    tmp_path: Path, whole: Path, inputs: list[Path], model: Path
+) -> None:
+    for workers in (1, 8):
+        out = tmp_path / str(workers)
+        options = Options(device="cpu", workers=workers)
+        assert predict(inputs, model, out, options, Silent()) == 2
+        assert contents(out) == contents(whole)
+        assert summary(out) == summary(whole)
+
+
+@pytest.mark.slow
+def test_shards_change_no_byte(
+    tmp_path: Path, whole: Path, inputs: list[Path], model: Path
+) -> None:
+    out = tmp_path / "out"
+    shards = [start(model, out, inputs, f"{index}/3") for index in (1, 2, 3)]
+    deadline = time.monotonic() + 120
+    while not list(out.glob("cases/[!.]*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    shards[1].kill()
+    for process in shards:
+        process.communicate()
+    start(model, out, inputs, "2/3").communicate()
+    assert contents(out) == contents(whole)
+    assert summary(out) == summary(whole)
+    one, many = (json.loads((f / "run.json").read_text()) for f in (whole, out))
+    assert {"start", "end"} == set(VOLATILE_KEYS)
+    assert many["exit_code"] == one["exit_code"] == 2
+    assert many["counts"]["status"] == one["counts"]["status"]
+
+
+@pytest.mark.slow
+def test_no_connection_is_opened(
+    tmp_path: Path,
+    whole: Path,
+    inputs: list[Path],
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError("a connection was opened")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    out = tmp_path / "out"
+    assert predict(inputs, model, out, Options(device="cpu"), Silent()) == 2
+    assert contents(out) == contents(whole)
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_byte(
+    tmp_path: Path, whole: Path, inputs: list[Path], model: Path
+) -> None:
+    out, expected = tmp_path / "out", contents(whole)
+    began = time.monotonic()
+    start(model, tmp_path / "timed", inputs).communicate()
+    took, moments = time.monotonic() - began, random.Random(7)  # noqa: S311  (no secret)
+    for _ in range(20):
+        process = start(model, out, inputs)
+        time.sleep(moments.uniform(0.3, 1.0) * took)
+        process.kill()
+        process.communicate()
+        assert contents(out).items() <= expected.items()
+        if len(list(out.glob("cases/[!.]*"))) == len(list(whole.glob("cases/*"))):
+            shutil.rmtree(out)
+    process = start(model, out, inputs)
+    process.communicate()
+    assert process.returncode == 2
+    assert contents(out) == expected
+    assert summary(out) == summary(whole)
+    assert not list((out / "cases").glob(".*"))
+
+
+def test_a_patient_is_named_in_no_file_but_the_seg(
+    tmp_path: Path, shared: Path, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    inputs = tmp_path / "ZZTOP^SECRET" / "424242"
+    inputs.mkdir(parents=True)
+    for path in sorted((shared / "data" / "dicom" / "ct_tiny_volume").glob("*")):
+        if path.suffix in (".dcm", ""):
+            image = pydicom.dcmread(path, force=True)
+            image.PatientName, image.PatientID = "ZZTOP^SECRET", "424242"
+            image.SeriesDescription = "ZZTOP"
+            image.save_as(inputs / f"424242_{path.name}")
+    (inputs / "SECRET.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"garbage")
+    out = tmp_path / "out"
+    assert predict([tmp_path / "ZZTOP^SECRET"], model, out, Options(device="cpu"), Silent()) == 0
+    files = [path for path in out.rglob("*") if path.is_file() and path.name != "seg.dcm"]
+    assert {"report.html", "summary.csv", "run.log", "case.json"} <= {path.name for path in files}
+    shown = "".join(capfd.readouterr()).encode()
+    for secret in (b"ZZTOP", b"SECRET", b"424242"):
+        assert not [path.name for path in files if secret in path.read_bytes()], secret
+        assert not [path for path in files if secret.decode() in str(path.relative_to(out))]
+        assert secret not in shown
