@@ -14,7 +14,7 @@ from medsemi.prediction.options import Options
 
 MOST_VOLUMES = 4
 # Said of any case: damaged pixels and copies left out.
-_ALWAYS = {"R07", "W02"}
+_ALWAYS = {"R07", "U01", "W02"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ class Selection:
         """S08, S09 or S10 if a case that could be predicted is not a candidate."""
         if not self.names(draft, case_id):
             return Finding("S10")
+        if draft.category == "unreadable":
+            return None
         if self.model and not self._fits(draft, only_whole_files):
             modality = draft.source.modality or "unknown"
             return Finding(
@@ -120,11 +122,11 @@ def decide(draft: Draft, case_id: str, selection: Selection, only_whole_files: b
         only_whole_files: whether its INPUT holds no DICOM, so that the user chose these files.
     """
     findings = draft.findings
-    if not _of(findings, "SU"):
+    if not _of(findings, "S"):
         unwanted = selection.not_wanted(draft, case_id, only_whole_files)
         findings = (unwanted, *findings) if unwanted else findings
     if selection.options.strict and not _of(findings, "SUR"):
-        refused = [Finding("R12", {"code": finding.code}) for finding in _of(findings, "W")]
+        refused = [Finding("R12", {"warning": finding.code}) for finding in _of(findings, "W")]
         outcome: Outcome = "refuse" if refused else "predict"
         findings = (*refused, *findings)
     else:
@@ -145,12 +147,14 @@ def decide(draft: Draft, case_id: str, selection: Selection, only_whole_files: b
 
 def _outcome(findings: tuple[Finding, ...]) -> tuple[Outcome, tuple[Finding, ...]]:
     """The outcome, and the findings that matter for it."""
-    for letters, outcome in (("SU", "skip"), ("R", "refuse")):
-        decisive = _of(findings, letters)
-        if decisive:
-            others = [f for f in findings if f.code in _ALWAYS and f not in decisive]
-            return ("skip" if outcome == "skip" else "refuse"), (*decisive, *others)
-    return "predict", findings
+    skipped, refused = _of(findings, "S"), _of(findings, "UR")
+    if not skipped and not refused:
+        return "predict", findings
+    decisive = skipped or refused
+    others = [
+        finding for finding in findings if finding.code in _ALWAYS and finding not in decisive
+    ]
+    return "skip" if skipped else "refuse", (*decisive, *others)
 
 
 def _of(findings: Sequence[Finding], letters: str) -> list[Finding]:

@@ -23,6 +23,7 @@ from medsemi.prediction.discovery.tags import PIXELS, READ, TAG, TRANSFER_SYNTAX
 
 # A common header ends in the first; one larger than the last belongs to no image that we know.
 CHUNKS = (1 << 16, 1 << 20, 1 << 24, 1 << 26)
+LARGEST_INFLATED = 1 << 25
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 LONGEST_CODE_WORD = 16
 _LONG_VRS = {b"OB", b"OW", b"UN", b"UT"}
@@ -127,7 +128,7 @@ def _inflate(start: bytes) -> bytes | None:
         syntax = value.rstrip(b"\0 ") if head[2:4] == b"\x10\x00" else syntax
     if syntax != DEFLATED:
         return None
-    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(start[begin:], CHUNKS[-1])
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(start[begin:], LARGEST_INFLATED)
 
 
 def _is_directory(dataset: Dataset) -> bool:

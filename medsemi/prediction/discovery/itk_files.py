@@ -22,7 +22,8 @@ from medsemi.prediction.discovery.dicom import UnreadableFileError
 from medsemi.prediction.discovery.whole_files import LARGEST_DEFLATE_RATIO, WholeFile, is_lattice
 
 LONGEST_HEADER = 1 << 16
-SAME_MM = 1e-3
+SAME_MM = 0.01
+LARGEST_COSINE = float(np.sin(np.radians(0.1)))
 # Signs that turn the coordinates of a space into LPS.
 _SPACES = {
     "left-posterior-superior": (1, 1, 1),
@@ -39,6 +40,7 @@ class _Said:
     """What the text of a header says.
 
     Attributes:
+        shape: sizes along the axes.
         affine: (4, 4) to LPS, mm; None where it does not say.
         why: what it lacks, if there is no affine.
         data: the file with the voxels; the header's own if they follow it.
@@ -46,6 +48,7 @@ class _Said:
         compressed: whether they are.
     """
 
+    shape: tuple[int, ...]
     affine: NDArray[np.float64] | None
     why: str
     data: Path
@@ -79,26 +82,35 @@ def read_itk_header(path: Path, name: str, kind: Literal["nrrd", "mha"], direct:
         with path.open("rb") as file:
             start = file.read(LONGEST_HEADER)
         said = _nrrd(path, start) if kind == "nrrd" else _meta_image(path, start)
-        reader = _information(path)
-        shape, bits = tuple(reader.GetSize()), _bits(reader)
         size = said.data.stat().st_size
+        affine, finding = _checked(path, said, size)
     except Exception as error:
         raise UnreadableFileError(type(error).__name__) from error
-    findings, affine = [], said.affine
-    if len(shape) != 3 and prod(shape[2:]) > 1:
-        findings.append(Finding("R08", {"why": f"{len(shape)} axes"}))
-    elif bits is None:
-        findings.append(Finding("R08", {"why": "more than one value for each voxel"}))
-    elif _is_short(size, said, prod(shape) * bits // 8):
-        findings.append(Finding("R07", {"file": "1 of 1 files"}))
-    if len(shape) == 3:
-        why = said.why if affine is None else _contradiction(affine, reader)
-        if why:
-            affine = None
-            findings.append(Finding("R10", {"why": why}))
-    else:
-        affine, shape = None, shape[:3]
-    return WholeFile(path, name, kind, shape, affine, tuple(findings), direct)
+    findings = () if finding is None else (finding,)
+    return WholeFile(path, name, kind, said.shape[:3], affine, findings, direct)
+
+
+def _checked(
+    path: Path, said: _Said, size: int
+) -> tuple[NDArray[np.float64] | None, Finding | None]:
+    """The affine, if the file can be used as it is; else why not."""
+    if len(said.shape) > 3:
+        return None, Finding("R08", {"why": f"{len(said.shape)} axes"})
+    if len(said.shape) < 3:
+        return None, None
+    why = said.why if said.affine is None else _no_box(said.affine)
+    if said.affine is None or why:
+        return None, Finding("R10", {"why": why})
+    # Only now is ITK asked: it writes to the console about headers that it cannot read.
+    reader = _information(path)
+    bits = _bits(reader)
+    if bits is None:
+        return said.affine, Finding("R08", {"why": "more than one value for each voxel"})
+    if _is_short(size, said, prod(said.shape) * bits // 8):
+        return said.affine, Finding("R07", {"file": "1 of 1 files"})
+    if tuple(reader.GetSize()) != said.shape or not _agrees(said.affine, reader):
+        return None, Finding("R10", {"why": "its header contradicts itself"})
+    return said.affine, None
 
 
 def _information(path: Path) -> Any:  # noqa: ANN401  (SimpleITK has no types)
@@ -126,20 +138,23 @@ def _is_short(size: int, said: _Said, expected: int) -> bool:
     return there * (LARGEST_DEFLATE_RATIO if said.compressed else 1) < expected
 
 
-def _contradiction(affine: NDArray[np.float64], reader: Any) -> str:  # noqa: ANN401
-    """Why ITK would place the image elsewhere than the text says; empty if it would not."""
+def _no_box(affine: NDArray[np.float64]) -> str:
+    """Why ITK cannot hold such a grid; empty if it can."""
     if not is_lattice(affine):
         return "its axes span no volume"
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosine = np.abs(np.triu(unit.T @ unit, 1)).max()
+    return "its axes are not at right angles" if cosine > LARGEST_COSINE else ""
+
+
+def _agrees(affine: NDArray[np.float64], reader: Any) -> bool:  # noqa: ANN401
+    """Whether ITK places the image where the text says."""
     itk = np.eye(4)
     direction = np.array(reader.GetDirection()).reshape(3, 3)
     itk[:3, :3] = direction * np.array(reader.GetSpacing())
     itk[:3, 3] = reader.GetOrigin()
     corner = np.array([*reader.GetSize(), 1.0])
-    apart = np.abs((itk - affine) * corner).sum(axis=1).max()
-    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    if np.abs(np.triu(unit.T @ unit, 1)).max() > np.sin(np.radians(0.1)):
-        return "its axes are not at right angles"
-    return "" if apart <= SAME_MM * np.sqrt(corner.sum()) else "its header contradicts itself"
+    return bool(np.abs((itk - affine) * corner).sum(axis=1).max() <= SAME_MM)
 
 
 def _nrrd(path: Path, start: bytes) -> _Said:
@@ -156,7 +171,8 @@ def _nrrd(path: Path, start: bytes) -> _Said:
     affine, why = _nrrd_affine(fields)
     compressed = fields.get("encoding", "raw").lower() != "raw"
     offset = end.end() if end and not detached else 0
-    return _Said(affine, why, _beside(path, detached), offset, compressed)
+    shape = _sizes(fields["sizes"])
+    return _Said(shape, affine, why, _beside(path, detached), offset, compressed)
 
 
 def _nrrd_affine(fields: Mapping[str, str]) -> tuple[NDArray[np.float64] | None, str]:
@@ -188,7 +204,9 @@ def _meta_image(path: Path, start: bytes) -> _Said:
     detached = "" if data.upper() == "LOCAL" else data
     affine, why = _meta_affine(fields)
     compressed = fields.get("CompressedData", "False").lower() == "true"
-    return _Said(affine, why, _beside(path, detached), 0 if detached else position, compressed)
+    shape = _sizes(fields["DimSize"])
+    offset = 0 if detached else position
+    return _Said(shape, affine, why, _beside(path, detached), offset, compressed)
 
 
 def _meta_affine(fields: Mapping[str, str]) -> tuple[NDArray[np.float64] | None, str]:
@@ -206,6 +224,13 @@ def _meta_affine(fields: Mapping[str, str]) -> tuple[NDArray[np.float64] | None,
     affine[:3, :3] = np.array(matrix).reshape(3, 3).T * spacing
     affine[:3, 3] = origin
     return affine, ""
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    sizes = tuple(int(size) for size in text.split())
+    if min(sizes, default=0) < 1:
+        raise UnreadableFileError("no sizes")
+    return sizes
 
 
 def _beside(path: Path, detached: str) -> Path:

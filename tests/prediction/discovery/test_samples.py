@@ -175,7 +175,7 @@ def test_broken_files_stop_nothing(name: str, samples: Path, manifest: dict[str,
 def test_nifti_files(name: str, samples: Path, manifest: dict[str, Any]) -> None:
     outcome, codes = manifest["nifti"][name]
     cases = discover([samples / "nifti" / name], Options()).cases
-    expected = ["skip"] if outcome == "unreadable" else outcomes(outcome)
+    expected = ["refuse"] if outcome == "unreadable" else outcomes(outcome)
     assert [case.outcome for case in cases] == expected
     assert all(set(case.codes) == set(codes) - OF_VOXELS for case in cases)
     assert (outcome == "unreadable") == (cases[0].category == "unreadable")
