@@ -25,7 +25,7 @@ Average = Literal["probability", "logits"]
 PART_BYTES = 2**26
 # Mean of the summed weights in half precision: the least weight still counts with its probability, and
 # sums stay far below the largest half.
-HALF_TOTAL = 64.0
+HALF_TOTAL = 8.0
 
 
 @dataclass(frozen=True, slots=True)
