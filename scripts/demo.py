@@ -1,9 +1,9 @@
 """Few labels, many scans: train, compare and segment phantoms in about ten minutes.
 
 Makes phantom volumes, trains the supervised baseline and bidirectional copy-paste (BCP) with the
-same labels, network and student steps, scores both on held-out phantoms, and segments a folder. Every
-step is one command of the left-atrium bundle, printed before it runs; a demo that was stopped
-continues.
+same labels, network and student steps, scores both on held-out phantoms, and segments a folder that
+holds a NIfTI file and a DICOM series. Every step is one command, printed before it runs; a demo that
+was stopped continues.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -47,6 +48,16 @@ class Demo:
     def runs(self) -> Path:
         """The output of the bundle."""
         return self.output / "bundle"
+
+    @property
+    def archive(self) -> Path:
+        """What is segmented at the end."""
+        return self.output / "archive"
+
+    @property
+    def results(self) -> Path:
+        """The output of `medsemi predict`."""
+        return self.output / "results"
 
     def command(self, stage: str, *options: str) -> list[str]:
         """The command line of one stage of the bundle."""
@@ -142,10 +153,34 @@ def score(demo: Demo) -> None:
             demo.finish("evaluate", process)
 
 
+def make_archive(demo: Demo) -> None:
+    """Put two held-out phantoms into a folder, as an archive would: a NIfTI file, a DICOM series."""
+    import nibabel
+
+    from medsemi.data.dicom_series import write_dicom_series
+    from medsemi.data.manifest import load_manifest
+
+    split = load_manifest(demo.data / "manifest.json")
+    first, second = (demo.data / case.image for case in split.test[:2])
+    (demo.archive / "nifti").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(first, demo.archive / "nifti" / first.name)
+    image = nibabel.load(second)
+    folder = demo.archive / "dicom"
+    write_dicom_series(folder, image.get_fdata(dtype="float32"), image.affine, second.name)
+
+
 def segment(demo: Demo) -> None:
-    """Segment a folder of images with the trained bundle."""
-    with demo.console.status("segmenting a folder"):
-        demo.finish("inference", demo.start("inference"))
+    """Segment a folder with the trained bundle, as a clinician would."""
+    make_archive(demo)
+    command = [
+        *(sys.executable, "-m", "medsemi", "predict", str(demo.archive)),
+        *("--model", str(demo.runs / "train" / "bundle"), "--out", str(demo.results)),
+    ]
+    shown = f"medsemi {' '.join(command[3:])}"
+    demo.console.print(f"[dim]$ {shown}[/dim]", highlight=False, soft_wrap=True)
+    if subprocess.run(command, check=False, cwd=ROOT).returncode != 0:
+        demo.console.print(f"predict failed; {demo.results / 'run.log'} tells why.")
+        raise SystemExit(1)
 
 
 def show(demo: Demo) -> None:
@@ -168,7 +203,7 @@ def show(demo: Demo) -> None:
     demo.console.print(table)
     demo.console.print(verdict(dice))
     demo.console.print(f"pictures        {demo.runs}/*/overlays")
-    demo.console.print(f"segmentations   {demo.runs / 'inference'}")
+    demo.console.print(f"segmentations   {demo.results / 'report.html'}")
     demo.console.print("dashboard       make dashboard, then open http://127.0.0.1:5000")
 
 

@@ -1,0 +1,133 @@
+"""A finished training as a bundle of its own: what `medsemi predict --model` takes.
+
+`<stage folder>/bundle/` holds the configuration that the network was trained with, the weights of all
+networks, and what the training data were like, so that a prediction can say when an image is not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medsemi.bundle.merged import lookup
+from medsemi.bundle.reading import SEPARATOR, Finding, read
+from medsemi.bundle.references import reachable
+from medsemi.data.manifest import Case, Manifest
+from medsemi.data.reading import read_volume
+from medsemi.errors import ConfigError
+from medsemi.prediction.ranges import measure_ranges, merge_ranges
+
+logger = logging.getLogger(__name__)
+
+COPIED = ("configs/inference.yaml", "configs/logging.conf", "docs/README.md", "LICENSE")
+NETWORKS = ("model", "student", "teacher")
+# What a prediction builds; everything that these refer to is taken over.
+NODES = ("network_def", "inferer")
+# Ranges need no more; reading hundreds of volumes again would take longer than it tells.
+MOST_MEASURED = 50
+
+
+def deploy(
+    bundle_root: str | Path, stage_dir: str | Path, dataset_dir: str | Path, manifest: Manifest
+) -> Path | None:
+    """Write the bundle of a finished training, on the first rank.
+
+    Args:
+        bundle_root: the bundle that was trained with.
+        stage_dir: run folder of the stage, with its weights and `config.json`; a stage that was not
+            started by `python -m monai.bundle run` has no `config.json` and keeps the bundle's values.
+        dataset_dir: where the paths of the manifest start.
+        manifest: its classes become the structures, its training images the ranges.
+
+    Returns:
+        The folder of the new bundle; None on other ranks.
+
+    Raises:
+        ConfigError: if a configuration file cannot be read.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return None
+    source, stage = Path(bundle_root), Path(stage_dir)
+    target, building = stage / "bundle", stage / f".bundle-{os.getpid()}"
+    shutil.rmtree(building, ignore_errors=True)
+    for name in COPIED:
+        if (source / name).is_file():
+            _copy(source / name, building / name)
+    for name in NETWORKS:
+        if (stage / f"{name}.pt").is_file():
+            _copy(stage / f"{name}.pt", building / "models" / f"{name}.pt")
+    common = _as_trained(source / "configs" / "common.yaml", stage / "config.json")
+    header = "# The configuration that this network was trained with.\n"
+    text = header + yaml.safe_dump(common, sort_keys=False)
+    (building / "configs" / "common.yaml").write_text(text, encoding="utf-8")
+    metadata = _read(source / "configs" / "metadata.json")
+    metadata["medsemi"] = contract(metadata.get("medsemi", {}), manifest, Path(dataset_dir))
+    text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
+    (building / "configs" / "metadata.json").write_text(text, encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    building.rename(target)
+    logger.info("medsemi predict FOLDER --model %s --out RESULTS", target)
+    return target
+
+
+def contract(known: Mapping[str, Any], manifest: Manifest, dataset_dir: Path) -> dict[str, Any]:
+    """What the bundle says about itself, completed by the data that it was trained on.
+
+    Args:
+        known: key `medsemi` of the metadata of the bundle that was trained with.
+        manifest: of the training.
+        dataset_dir: where its paths start.
+
+    Returns:
+        The same with `labels` named as in the manifest (codes and colors stay where the name does)
+        and with `training_ranges`.
+    """
+    described = {str(k): v for k, v in known.get("labels", {}).items()}
+    labels = {}
+    for number, name in manifest.classes.items():
+        entry = described.get(str(number), {})
+        same = str(entry.get("name", "")).lower() == name.lower()
+        if number:
+            labels[str(number)] = entry if same else {"name": name}
+    cases = (*manifest.labeled, *manifest.unlabeled)
+    ranges = training_ranges(cases[:: max(1, len(cases) // MOST_MEASURED)], dataset_dir)
+    return {**known, "labels": labels, "training_ranges": ranges}
+
+
+def training_ranges(cases: Sequence[Case], dataset_dir: Path) -> dict[str, list[float]]:
+    """Least and greatest of each measure over the images of `cases`; see `measure_ranges`."""
+    measured = []
+    for case in cases:
+        values, affine = read_volume(dataset_dir / case.image)
+        measured.append(measure_ranges(values, affine))
+    return merge_ranges(measured)
+
+
+def _as_trained(common: Path, recorded: Path) -> dict[str, Any]:
+    """`common.yaml` with every value that network and inferer depend on as the run had it."""
+    config = _read(common)
+    if not recorded.is_file():
+        return config
+    trained = json.loads(recorded.read_text(encoding="utf-8"))
+    needed = {path.split(SEPARATOR)[0] for path in reachable(trained, NODES)}
+    return {k: lookup(trained, k) if k in needed else v for k, v in config.items()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    findings: list[Finding] = []
+    content = read(path, findings)
+    if findings:
+        raise ConfigError(str(findings[0]))
+    return content
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

@@ -1,0 +1,105 @@
+"""A finished training becomes a bundle that says what it was trained with and on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+
+from medsemi.bundle.deployment import deploy
+from medsemi.bundle.merged import merge
+from medsemi.data.manifest import Manifest
+from medsemi.data.phantoms import make_phantoms
+from medsemi.prediction.model import load_model
+
+BUNDLE = Path(__file__).parents[2] / "bundles" / "left_atrium_mri_bcp"
+CONFIGS = BUNDLE / "configs"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def manifest(data: Path) -> Manifest:
+    return make_phantoms(data, count=6, shape=(20, 16, 16), labeled=2, validation=1, test=2)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """A run folder as a training leaves it, with the values of `demo.yaml` and an override."""
+    files = [CONFIGS / f"{name}.yaml" for name in ("common", "train", "demo")]
+    tree = merge(files, {"filters": 3, "dataset_dir": "archive of a patient"}).tree
+    (tmp_path / "config.json").write_text(json.dumps(tree, default=str))
+    for name in ("model", "student", "teacher"):
+        (tmp_path / f"{name}.pt").write_bytes(name.encode())
+    return tmp_path
+
+
+def test_the_bundle_holds_what_the_run_was_trained_with(
+    stage: Path, data: Path, manifest: Manifest
+) -> None:
+    folder = deploy(BUNDLE, stage, data, manifest)
+    assert folder == stage / "bundle"
+    common = yaml.safe_load((folder / "configs" / "common.yaml").read_text())
+    assert (common["window"], common["filters"], common["stride"]) == ([32] * 3, 3, [16] * 3)
+    # Where somebody's data lay is nobody's business.
+    assert "archive" not in (folder / "configs" / "common.yaml").read_text()
+    assert {p.name for p in (folder / "models").iterdir()} == {
+        "model.pt", "student.pt", "teacher.pt"
+    }  # fmt: skip
+    assert (folder / "LICENSE").is_file()
+    assert (folder / "configs" / "inference.yaml").is_file()
+    assert not list(stage.glob(".bundle-*"))
+
+
+def test_the_bundle_can_be_read_by_those_who_predict(
+    stage: Path, data: Path, manifest: Manifest
+) -> None:
+    model = load_model(deploy(BUNDLE, stage, data, manifest))
+    assert [label.name for label in model.labels] == ["organ"]
+    assert set(model.weights) == {"model", "student", "teacher"}
+
+
+def test_codes_and_colors_stay_with_the_name(stage: Path, data: Path, manifest: Manifest) -> None:
+    (bundled,) = load_model_labels(BUNDLE)
+    renamed = Manifest(**{**vars(manifest), "classes": {0: "background", 1: "Left Atrium"}})
+    model = load_model(deploy(BUNDLE, stage, data, renamed))
+    assert model.labels[0].type[1] == bundled["type"][1]
+
+
+def load_model_labels(bundle: Path) -> list[dict]:
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    return list(metadata["medsemi"]["labels"].values())
+
+
+def test_ranges_span_the_training_images_and_no_others(
+    stage: Path, data: Path, manifest: Manifest
+) -> None:
+    outlier = data / manifest.test[0].image
+    image = nibabel.load(outlier)
+    nibabel.save(nibabel.Nifti1Image(np.full((20, 16, 16), 9e6, np.float32), image.affine), outlier)
+    ranges = load_model(deploy(BUNDLE, stage, data, manifest)).training_ranges
+    assert ranges
+    for least, greatest in ranges.values():
+        assert least <= greatest < 1e6
+
+
+def test_a_second_time_replaces_the_first(stage: Path, data: Path, manifest: Manifest) -> None:
+    deploy(BUNDLE, stage, data, manifest)
+    (stage / "bundle" / "old").write_text("old")
+    deploy(BUNDLE, stage, data, manifest)
+    assert not (stage / "bundle" / "old").exists()
+
+
+def test_other_ranks_write_nothing(
+    stage: Path, data: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert deploy(BUNDLE, stage, data, manifest) is None
+    assert not (stage / "bundle").exists()
