@@ -90,9 +90,11 @@ class Browser:
             page: the file.
             fragment: of the address, after #.
         """
-        self.events.clear()
-        self._call("Page.navigate", {"url": f"{page.resolve().as_uri()}#{fragment}"})
-        self._wait_for("Page.loadEventFired")
+        # By way of an empty page: a change of the fragment alone would load nothing.
+        for address in ("about:blank", f"{page.resolve().as_uri()}#{fragment}".rstrip("#")):
+            self.events.clear()
+            self._call("Page.navigate", {"url": address})
+            self._wait_for("Page.loadEventFired")
 
     def look(self, width: int, height: int = 900, scheme: str = "light", media: str = "") -> None:
         """Choose the size of the window in CSS pixels and what the page is told about it."""
