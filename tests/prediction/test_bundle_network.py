@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import pickle
 import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +18,7 @@ from monai.inferers import SimpleInferer, SlidingWindowInferer
 from torch import nn
 
 from medsemi.evaluation.protocol import WindowInference
+from medsemi.networks.vnet import VNet
 from medsemi.prediction.bundle_network import BundleNetwork, load_network, read_plan
 from medsemi.prediction.codes import RunStopped
 from medsemi.prediction.model import load_model
@@ -237,9 +241,42 @@ def test_the_bundle_of_the_repository_is_accepted(repository: Path, tmp_path: Pa
     (folder / "configs/deployed.yaml").write_text(
         "filters: 4\nwindow: [32, 32, 16]\nstride: [16, 16, 8]\n"
     )
-    from medsemi.networks.vnet import VNet
-
     torch.save(VNet(filters=4).state_dict(), folder / "models/model.pt")
     bundle = loaded(folder)
     assert bundle.plan.size == (32, 32, 16)
     assert bundle.plan.stride == (16, 16, 8)
+
+
+WITHOUT_TRAINING = """
+import sys
+import tomllib
+from pathlib import Path
+
+extra = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]["train"]
+names = {requirement.partition(">")[0].replace("pytorch-ignite", "ignite") for requirement in extra}
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in names:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+from medsemi.prediction.bundle_network import load_network
+from medsemi.prediction.model import load_model
+
+print(load_network(load_model(sys.argv[1])).plan.size)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib is new in Python 3.11")
+def test_prediction_needs_nothing_that_only_training_installs(
+    repository: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "b"
+    shutil.copytree(repository / "bundles/left_atrium_mri_bcp", folder)
+    (folder / "models").mkdir(exist_ok=True)
+    torch.save(VNet().state_dict(), folder / "models/model.pt")
+    command = [sys.executable, "-c", WITHOUT_TRAINING, str(folder)]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "(112, 112, 80)", done.stderr[-2000:]
