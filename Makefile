@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Tests start many small operations: more than one thread makes them slower.
 test test-slow: export OMP_NUM_THREADS := 1
 
-.PHONY: help install test test-slow lint demo dashboard clean
+.PHONY: help install test test-slow hostile lint demo dashboard clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ test: install  ## Run the quick tests
 
 test-slow: install  ## Run the slow tests (whole commands, kills, two ranks)
 	$(BIN)/python -m pytest -m "slow and not gpu" || [ $$? -eq 5 ]  # 5: there are none
+
+hostile: install  ## Let the program read 50,000 damaged files (about ten minutes)
+	$(BIN)/python tests/hostile/campaign.py --count 50000 --first 2000 --workers 2
 
 lint: install  ## Check style, types, layers and bundles
 	$(BIN)/ruff check .

@@ -141,34 +141,37 @@ def open_image(path: Path) -> Iterator[ImageFile]:
 
 
 class _StopAtPixels:
-    """Ends parsing at the pixel data and remembers its element header."""
+    """Ends parsing at the pixel data and remembers what its element says and where its value is."""
 
-    def __init__(self) -> None:
-        self.tag, self.vr, self.length = 0, "", 0
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.tag, self.vr, self.length, self.offset = 0, "", 0, 0
 
     def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
         if tag not in PIXEL_KEYWORDS:
             return False
+        # The place is that of the parser: a file may be encoded otherwise than it says.
         self.tag, self.vr, self.length = int(tag), vr or "", length
+        self.offset = self.stream.tell()
         return True
 
 
 def _parse(stream: BinaryIO) -> ImageFile:
-    stop = _StopAtPixels()
     syntax, start = _transfer_syntax(stream)
     if syntax == DeflatedExplicitVRLittleEndian:
         stream = _inflated(stream, start)
+    stop = _StopAtPixels(stream)
+    if syntax == DeflatedExplicitVRLittleEndian:
         header = read_dataset(stream, False, True, stop_when=stop, specific_tags=HEADER_TAGS)
     else:
         stream.seek(0)
         header = read_partial(stream, stop_when=stop, force=True, specific_tags=HEADER_TAGS)
     if not stop.tag:
         raise CaseRefused("R07", file="no pixel data")
-    implicit, little = header.original_encoding
     if not syntax:
+        implicit, little = header.original_encoding
         syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         syntax = syntax if little else ExplicitVRBigEndian
-    offset = stream.tell() + (8 if implicit or not stop.vr else 12)
     end = stream.seek(0, io.SEEK_END)
     return ImageFile(
         header,
@@ -176,8 +179,8 @@ def _parse(stream: BinaryIO) -> ImageFile:
         PIXEL_KEYWORDS[stop.tag],
         stop.vr,
         stop.length,
-        offset,
-        max(end - offset, 0),
+        stop.offset,
+        max(end - stop.offset, 0),
         stream,
     )
 

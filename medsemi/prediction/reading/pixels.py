@@ -122,9 +122,10 @@ class Frames:
             data = self.image.bytes_at(*self.places[index])
         try:
             values = self._decode(data)
-        except MemoryError:
+        except (MemoryError, KeyboardInterrupt, SystemExit):
             raise
-        except Exception as error:  # whatever a decoder makes of damaged data
+        # Whatever a decoder makes of damaged data; those in Rust panic with a BaseException.
+        except BaseException as error:
             raise CaseRefused("R07", file=self.name) from error
         return values.astype(self.pixels.dtype, copy=False)
 

@@ -328,3 +328,24 @@ def test_many_tiles_are_refused(encodings: Path) -> None:
     tiny = (128).to_bytes(4, "big") + frame[12:24] + (1).to_bytes(4, "big") * 2
     with pytest.raises(ValueError, match="8192 tiles"):
         read_codestream(frame[:8] + tiny + frame[32:])
+
+
+def test_a_file_that_is_encoded_otherwise_than_it_says_is_not_shifted(
+    encodings: Path, tmp_path: Path
+) -> None:
+    raw = (encodings / "explicit_le.dcm").read_bytes()
+    path = tmp_path / "says_implicit.dcm"
+    path.write_bytes(raw.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\0\0\0"))
+    assert path.read_bytes() != raw
+    np.testing.assert_array_equal(first_frame(path), np.load(encodings / "expected_pixels.npy"))
+
+
+def test_a_decoder_that_panics_ends_no_run(changed: Callable[..., Path]) -> None:
+    def one_run_too_long(dataset: Dataset) -> None:
+        frame = bytearray(
+            next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+        )
+        frame[64:] = b"\x81\x00" * ((len(frame) - 64) // 2)  # each repeats a byte 128 times
+        dataset.PixelData = encapsulate([bytes(frame)])
+
+    assert refusal(changed(one_run_too_long, "rle")) == "R07"
