@@ -162,8 +162,8 @@ def make_archive(demo: Demo) -> None:
 
     split = load_manifest(demo.data / "manifest.json")
     first, second = (demo.data / case.image for case in split.test[:2])
-    (demo.archive / "nifti").mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(first, demo.archive / "nifti" / first.name)
+    demo.archive.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(first, demo.archive / first.name)
     image = nibabel.load(second)
     folder = demo.archive / "dicom"
     write_dicom_series(folder, image.get_fdata(dtype="float32"), image.affine, second.name)
