@@ -1,8 +1,9 @@
 """CFC-Net: two students on two frequency views, and a teacher that sees the whole window.
 
-A re-creation of Zhou, Zhang, He, Wang, Xie, Li: Cross-Frequency Collaborative Training Network,
-arXiv 2504.11856, from its abstract and its lineage. It is not the authors' code, which was not to
-be had, and its numbers are not comparable with the paper's.
+A re-creation of Zhou, Zhang, He, Wang, Xie, Li: Cross-Frequency Collaborative Training Network and
+Dataset for Semi-supervised First Molar Root Canal Segmentation, arXiv 2504.11856, from its abstract
+and its lineage. It is not the authors' code, which was not to be had, and its numbers are not
+comparable with the paper's.
 
 Known, from the abstract: two specialized students and one comprehensive teacher that are given
 different frequencies; cross-frequency and full-frequency consistency; UCF-Mix, which is guided by

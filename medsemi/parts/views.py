@@ -110,8 +110,8 @@ class FrequencyViews:
             return standardized(low + alpha * high), standardized(high + beta * low)
 
     def _bands(self, image: Tensor, anchor: Sequence[int]) -> tuple[Tensor, Tensor]:
-        # A filter of the mere differences leaves no rounding noise where the window is constant.
-        image = image - image.mean(tuple(range(2, image.ndim)), keepdim=True)
+        # A constant window becomes exactly 0 here; later its rounding noise would be standardized.
+        image = standardized(image)
         low = low_pass(image, self.kind, self.levels_low, anchor)
         kept = low
         if self.levels_high != self.levels_low:

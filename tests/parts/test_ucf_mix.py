@@ -87,6 +87,18 @@ def test_fill_takes_from_the_surer_student_alone() -> None:
     assert exchange.into_high.nonzero()[:, 1].tolist() == [20]
 
 
+def test_each_view_takes_its_own_blocks() -> None:
+    into_low, into_high = torch.zeros(2, 3, BLOCKS, dtype=torch.bool)
+    into_low[:, 0], into_high[:, -1] = True, True
+    low, high = views()
+    mixed_low, mixed_high = Exchange(into_low, into_high, None, GRID).apply(low, high)
+    first, last = (..., slice(2), slice(3), slice(2)), (..., slice(6, 8), slice(9, 12), slice(2, 4))
+    expected_low, expected_high = low.clone(), high.clone()
+    expected_low[first], expected_high[last] = high[first], low[last]
+    assert torch.equal(mixed_low, expected_low)
+    assert torch.equal(mixed_high, expected_high)
+
+
 def test_equal_scores_choose_the_lowest_numbers() -> None:
     flat = torch.full((1, *SPACE), 0.5)
     exchange = UCFMix("union", GRID, 3 / BLOCKS).choose(flat, flat, ())
