@@ -48,19 +48,22 @@ class Selection:
             named = any(self.names(draft, name) for draft, name in zip(drafts, ids, strict=True))
             if drafts and not named:
                 raise RunStopped("E13", why="--series names none of the series; see inspect")
-        kept: list[tuple[Draft, str]] = []
-        joined: dict[str, int] = {}
+        kept: list[tuple[str, list[Draft]]] = []
+        many: dict[str, list[Draft]] = {}
         for draft, name in zip(drafts, ids, strict=True):
-            many = draft.volumes > self.most_volumes and self.options.series != "all"
-            if not many or (self._names_volume(draft, name)):
-                kept.append((draft, name))
-            elif draft.group in joined:
-                place = joined[draft.group]
-                kept[place] = (_joined(kept[place][0], draft), kept[place][1])
-            else:
-                joined[draft.group] = len(kept)
-                kept.append((_first_of_many(draft), re.sub(r"_v\d+$", "", name)))
-        return kept
+            few = draft.volumes <= self.most_volumes or self.options.series == "all"
+            if few or self._names_volume(draft, name):
+                kept.append((name, [draft]))
+                continue
+            if draft.group not in many:
+                many[draft.group] = []
+                kept.append((_without_volume(name), many[draft.group]))
+            many[draft.group].append(draft)
+        joined = {id(members) for members in many.values()}
+        return [
+            (_joined(members) if id(members) in joined else members[0], name)
+            for name, members in kept
+        ]
 
     def names(self, draft: Draft, case_id: str) -> bool:
         """Whether `--series` names a case: by UID, UID#volume, case id or part of a description."""
@@ -84,7 +87,7 @@ class Selection:
         if not mark:
             return self.options.series == case_id
         uid = draft.source.tags.get("series_uid", "")
-        known = {uid, draft.source.name, re.sub(r"_v\d+$", "", case_id)} - {""}
+        known = {uid, draft.source.name, _without_volume(case_id)} - {""}
         return series in known and number == str(draft.source.volume + 1)
 
     def not_wanted(self, draft: Draft, case_id: str, only_whole_files: bool) -> Finding | None:
@@ -161,17 +164,14 @@ def _of(findings: Sequence[Finding], letters: str) -> list[Finding]:
     return [finding for finding in findings if finding.code[0] in letters]
 
 
-def _first_of_many(draft: Draft) -> Draft:
-    return replace(
-        draft, volume="", grid=None, slice_index=(), source=replace(draft.source, volume=None)
-    )
+def _without_volume(case_id: str) -> str:
+    return re.sub(r"_v\d+$", "", case_id)
 
 
-def _joined(joined: Draft, draft: Draft) -> Draft:
-    """One case more in a case of many volumes."""
-    a, b = joined.source, draft.source
-    if a.kind != "dicom":
-        return joined
-    paths = {source.path for source in (*a.slices, *b.slices)}
-    source = replace(a, slices=(*a.slices, *b.slices), files=max(len(paths), a.files))
-    return replace(joined, source=source)
+def _joined(drafts: Sequence[Draft]) -> Draft:
+    """One case of many volumes, which is not predicted."""
+    first = drafts[0]
+    slices = tuple(place for draft in drafts for place in draft.source.slices)
+    files = max(len({place.path for place in slices}), first.source.files)
+    source = replace(first.source, volume=None, slices=slices, files=files)
+    return replace(first, volume="", grid=None, slice_index=(), source=source)

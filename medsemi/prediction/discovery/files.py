@@ -29,7 +29,7 @@ class Found:
         name: path relative to the INPUT.
         root: number of the INPUT.
         direct: whether the INPUT is this file or its folder.
-        hidden: whether its name starts with a dot, or it is a folder whose name does.
+        hidden: whether it is passed over: its name starts with a dot, or it is a link.
     """
 
     path: Path
@@ -62,39 +62,47 @@ def find_files(inputs: Sequence[Path]) -> list[Found]:
         else:
             files = iter([Found(root, root.name, number, True, root.name.startswith("."))])
         for file in files:
-            found.setdefault(os.path.realpath(file.path), file)
+            # A link is another thing than the file that it leads to.
+            place = os.path.abspath if file.hidden else os.path.realpath
+            found.setdefault(place(file.path), file)
     return list(found.values())
 
 
 def _walk(root: Path, number: int) -> Iterator[Found]:
-    for folder, folders, names in os.walk(root):
-        folders.sort()
+    closed: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=closed.append):
         here = Path(folder)
-        hidden = [name for name in folders if name.startswith(".")]
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in sorted([*names, *hidden]):
+        hidden = {name for name in [*folders, *names] if _is_passed_over(here / name)}
+        folders[:] = sorted(name for name in folders if name not in hidden)
+        for name in sorted([*names, *(hidden - {*names})]):
             path = here / name
-            if name in hidden or (path.is_file() and not path.is_symlink()):
+            if name in hidden or path.is_file():
                 relative = path.relative_to(root).as_posix()
-                yield Found(path, relative, number, here == root, name.startswith("."))
+                yield Found(path, relative, number, here == root, name in hidden)
+    for error in closed:
+        path = Path(error.filename)
+        yield Found(path, path.relative_to(root).as_posix(), number, False)
+
+
+def _is_passed_over(path: Path) -> bool:
+    return path.name.startswith(".") or path.is_symlink()
 
 
 def content_of(file: Found) -> Content:
     """What a file is, told from its first bytes; `damaged` if it only claims to be an image."""
-    unknown: Content = "damaged" if file.claims else "other"
+    if file.hidden:
+        return "other"
     try:
-        if file.hidden:
-            return "other"
         with file.path.open("rb") as stream:
             start = stream.read(1024)
     except OSError:
-        return unknown
+        return "damaged"  # a folder that cannot be listed too
     known = _known(start)
     if known is not None:
         return known
     if start.startswith(GZIP_MARK) and file.name.lower().endswith(_NIFTI_ENDINGS):
         return "nifti" if _holds_nifti(file.path) else "damaged"
-    return unknown
+    return "damaged" if file.claims else "other"
 
 
 def _known(start: bytes) -> Content | None:

@@ -6,17 +6,19 @@ locations.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 
-from medsemi.prediction.discovery.header import Frame, Place, Vector
+from medsemi.prediction.discovery.header import Frame, Place
 
 SAME_DIRECTION_DEGREES = 0.5
 SAME_SPACING = 1e-3
 SAME_POSITION_MM = 0.01
 LOCALIZER_DEGREES = 60.0
+# Rotating projections have a stack for each angle; an overview has a few.
+MOST_STACKS = 1000
 
 Position = tuple[Frame, ...]
 """Frames that lie at the same place of a stack."""
@@ -32,13 +34,10 @@ def split_stacks(frames: Sequence[Frame]) -> list[tuple[Position, ...]]:
         The stacks, the one of most positions first; each with its positions in order along the
         normal.
     """
-    stacks: list[list[Frame]] = []
+    alike: dict[tuple[str, tuple[int, int]], list[Frame]] = defaultdict(list)
     for frame in sorted(frames, key=lambda frame: frame.order):
-        home = next((stack for stack in stacks if _same_stack(stack[0], frame)), None)
-        if home is None:
-            stacks.append([frame])
-        else:
-            home.append(frame)
+        alike[frame.frame_of_reference, frame.matrix].append(frame)
+    stacks = [stack for group in alike.values() for stack in _parallel(group)]
     ordered = [positions(stack) for stack in stacks]
     return sorted(ordered, key=lambda stack: (-len(stack), stack[0][0].order))
 
@@ -59,40 +58,30 @@ def positions(stack: Sequence[Frame]) -> tuple[Position, ...]:
 
 def are_overview(stacks: Sequence[Sequence[Position]]) -> bool:
     """Whether three stacks lie steeply to each other, as the planes of a localizer do."""
-    normals = np.array([_place(stack[0][0]).normal for stack in stacks])
-    steep = np.abs(normals @ normals.T) < np.cos(np.radians(LOCALIZER_DEGREES))
-    return any(
-        steep[a, b] and steep[a, c] and steep[b, c] for a, b, c in combinations(_distinct(steep), 3)
-    )
+    normals = np.array([_place(stack[0][0]).normal for stack in stacks[:MOST_STACKS]])
+    cosines = np.abs(normals @ normals.T)
+    steep = (cosines < np.cos(np.radians(LOCALIZER_DEGREES))).astype(np.float32)
+    # Two steps between stacks that are steep to each other close a triangle.
+    return bool(((steep @ steep) * steep).any())
 
 
-def _distinct(steep: np.ndarray) -> list[int]:
-    """One stack of each set that are steep to the same others: keeps the number of triples small."""
-    first: dict[bytes, int] = {}
-    for index, row in enumerate(steep):
-        first.setdefault(row.tobytes(), index)
-    return list(first.values())
-
-
-def _same_stack(first: Frame, frame: Frame) -> bool:
-    if (first.frame_of_reference, first.matrix) != (frame.frame_of_reference, frame.matrix):
-        return False
-    a, b = _place(first), _place(frame)
-    if any(abs(x - y) > SAME_SPACING * x for x, y in zip(a.spacing, b.spacing, strict=True)):
-        return False
-    return all(
-        _angle(x, y) <= SAME_DIRECTION_DEGREES
-        for x, y in (
-            (a.orientation[:3], b.orientation[:3]),
-            (a.orientation[3:], b.orientation[3:]),
-        )
-    )
-
-
-def _angle(a: Vector, b: Vector) -> float:
-    """Between unit vectors, in degrees; exact for small angles too."""
-    difference = float(np.linalg.norm(np.subtract(a, b)))
-    return float(np.degrees(2 * np.arcsin(min(difference / 2, 1.0))))
+def _parallel(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Frames of one pixel size and orientation, within tolerance of the first of their stack."""
+    places = [_place(frame) for frame in frames]
+    spacing = np.array([place.spacing for place in places])
+    directions = np.array([place.orientation for place in places]).reshape(-1, 2, 3)
+    # Distance of the tips of two unit vectors: exact for small angles too.
+    limit = 2 * np.sin(np.radians(SAME_DIRECTION_DEGREES) / 2)
+    left = np.arange(len(frames))
+    stacks = []
+    while left.size:
+        first = left[0]
+        as_wide = np.abs(spacing[left] - spacing[first]) <= SAME_SPACING * spacing[first]
+        apart = np.linalg.norm(directions[left] - directions[first], axis=2)
+        home = as_wide.all(axis=1) & (apart <= limit).all(axis=1)
+        stacks.append([frames[index] for index in left[home]])
+        left = left[~home]
+    return stacks
 
 
 def _place(frame: Frame) -> Place:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import time
 import tracemalloc
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 
 from medsemi.prediction.case import CLASSES
+from medsemi.prediction.discovery.header import Frame, Place
 from medsemi.prediction.discovery.scan import Scan, discover
+from medsemi.prediction.discovery.stacks import are_overview, split_stacks
 from medsemi.prediction.options import Options
 
 SEEDS = ("ct_tiny_volume", "mr_enhanced_hyperfine", "ct_legacy_enhanced", "broken", "not_image_sr")
@@ -124,13 +127,58 @@ def test_not_a_number_is_no_position(write_image: Callable[..., Path]) -> None:
     assert case.codes == ("S07",)
 
 
-def test_a_file_behind_a_link_or_without_permission(
+def test_links_and_hidden_folders_are_passed_over(
     write_image: Callable[..., Path], tmp_path: Path
 ) -> None:
     image = write_image("in/image.dcm")
-    (tmp_path / "in" / "link.dcm").symlink_to(image)
+    write_image("in/.hidden/other.dcm")
+    (tmp_path / "in" / "another.dcm").symlink_to(image)
     (tmp_path / "in" / "loop").symlink_to(tmp_path)
-    assert look(tmp_path / "in").files == 1
+    scan = look(tmp_path / "in")
+    assert {name for name, _ in scan.ignored} == {"another.dcm", "loop", ".hidden"}
+    assert [case.source.name for case in scan.cases] == ["image.dcm"]
+
+
+def test_what_cannot_be_opened_is_told(
+    write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image("closed/image")
+    write_image("locked")
+    scandir, opening = os.scandir, Path.open
+
+    def refuse_folder(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    def refuse_file(self: Path, mode: str = "r") -> Any:
+        if self.name == "locked":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opening(self, mode)
+
+    monkeypatch.setattr(os, "scandir", refuse_folder)
+    monkeypatch.setattr(Path, "open", refuse_file)
+    found = {case.source.name: case.codes for case in look(tmp_path).cases}
+    assert found == {"closed": ("U01",), "locked": ("U01",)}
+
+
+def test_many_directions_in_one_series_are_quickly_sorted() -> None:
+    turns = np.linspace(0, np.pi, 4000)
+    frames = [
+        Frame(
+            Path(f"{i}"),
+            0,
+            f"{i}",
+            (4, 4),
+            place=Place((0, 0, 0), (1, 0, 0, 0, np.cos(a), np.sin(a)), (1, 1)),
+        )
+        for i, a in enumerate(turns)
+    ]
+    start = time.perf_counter()
+    stacks = split_stacks(frames)
+    assert not are_overview(stacks)
+    assert 330 < len(stacks) < 361
+    assert time.perf_counter() - start < 10
 
 
 def mutate(data: bytes, draw: np.random.Generator) -> bytes:
