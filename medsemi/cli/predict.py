@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,13 +50,14 @@ def add_parser(commands: SubParsers[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="Folder for the results."
     )
-    _add_choices(parser)
+    _add_what(parser.add_argument)
+    _add_how(parser.add_argument)
     parser.set_defaults(run=run)
 
 
-def _add_choices(parser: argparse.ArgumentParser) -> None:
+def _add_what(add: Callable[..., object]) -> None:
+    """What is segmented and written."""
     usual = Options()
-    add = parser.add_argument
     add(
         "--series",
         default=usual.series,
@@ -82,6 +84,11 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help=f"What to write, of {', '.join(OUTPUTS)}; default {','.join(DEFAULT_OUTPUTS)}.",
     )
+
+
+def _add_how(add: Callable[..., object]) -> None:
+    """How that is done."""
+    usual = Options()
     add(
         "--device",
         type=device,
