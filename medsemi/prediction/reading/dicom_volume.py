@@ -50,8 +50,12 @@ def read_dicom(case: Case, threads: int) -> Reading:
     def read(numbers: list[int]) -> _Part:
         return _read_file(case, numbers, planes)
 
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         parts = list(pool.map(read, files.values()))
+    finally:
+        # After the first damaged file, or an interruption, the others are not decoded.
+        pool.shutdown(cancel_futures=True)
     units = frozenset().union(*(part.units for part in parts))
     return Reading(
         planes,
