@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from medsemi.batch import Batch
 from medsemi.errors import ConfigError
-from medsemi.methods.method import LossTerms, Method
+from medsemi.methods.method import LossTerms, Method, Passes
 from medsemi.parts.components import hard_labels, start_component_filter
 from medsemi.parts.copy_paste import Box, draw_box, mix, outside_mask
 from medsemi.parts.losses import dice_form, region_losses
@@ -161,6 +161,11 @@ class BCP(Method):
         return self
 
     @property
+    def passes(self) -> Mapping[str, Passes]:
+        """Two mixes of half a batch each; the teacher sees all unlabeled windows."""
+        return {"student": Passes(learned=1), "teacher": Passes(watched=1)}
+
+    @property
     def networks(self) -> Mapping[str, nn.Module]:
         """Student and teacher."""
         return {"student": self.student, "teacher": self.teacher}
@@ -211,6 +216,11 @@ class CopyPastePretraining(Method):
             regions = {"outside": outside, "inside": ~outside}
         terms = region_losses(self.student(image), label, regions, self.dice)
         return LossTerms(terms, dict.fromkeys(terms, 0.5))
+
+    @property
+    def passes(self) -> Mapping[str, Passes]:
+        """One mix of half a batch."""
+        return {"student": Passes(learned=0.5)}
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:

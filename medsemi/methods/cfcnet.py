@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from medsemi.batch import Batch
 from medsemi.errors import ConfigError
-from medsemi.methods.method import LossTerms, Method
+from medsemi.methods.method import LossTerms, Method, Passes
 from medsemi.parts.components import hard_labels
 from medsemi.parts.foreground_loss import foreground_loss
 from medsemi.parts.label_agreement import foreground_share, label_agreement
@@ -254,6 +254,19 @@ class CFCNet(Method):
         return self
 
     @property
+    def passes(self) -> Mapping[str, Passes]:
+        """Views of all windows and mixed ones; the teacher, or both, sees plain unlabeled ones."""
+        mixed = 1.0 if self.weights["mix"] != 0.0 else 0.0
+        plain = 0.5 if self.full_view_supervision != 0.0 else 0.0
+        student = Passes(learned=2.0 + mixed + plain)
+        teachers = 2.0 if self.teacher_rule == "two" else 1.0
+        return {
+            "student_low": student,
+            "student_high": student,
+            "teacher": Passes(watched=teachers),
+        }
+
+    @property
     def networks(self) -> Mapping[str, nn.Module]:
         """The students, each on its own fixed view, and the teacher on the plain window."""
         return {
@@ -343,6 +356,11 @@ class RandomViewPretraining(Method):
         logits = self.student(shown[draws.choice, range(len(image))])
         loss = foreground_loss(logits, batch.labeled.label, dice_weight=self.dice_weight)
         return LossTerms({"supervised": loss}, {"supervised": 1.0})
+
+    @property
+    def passes(self) -> Mapping[str, Passes]:
+        """Labeled windows, once."""
+        return {"student": Passes(learned=1.0)}
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:

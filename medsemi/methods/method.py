@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medsemi.batch import Batch
+from medsemi.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,44 @@ class LossTerms:
         return values | {name: value.detach() for name, value in self.monitors.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """How many windows a network sees in a step, by windows of one half (halves of equal size).
+
+    Attributes:
+        learned: forward, and backward to the weights.
+        watched: forward alone.
+        attacked: forward, and backward to the window alone.
+    """
+
+    learned: float = 0.0
+    watched: float = 0.0
+    attacked: float = 0.0
+
+    @property
+    def cost(self) -> float:
+        """Work, by that of a supervised step.
+
+        A backward pass is twice a forward one, half of it for weights, half for activations.
+        """
+        return self.learned + self.watched / 3 + self.attacked * 2 / 3
+
+
+def both_halves(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return labeled windows, their labels, and unlabeled windows.
+
+    Raises:
+        ConfigError: if there are no unlabeled windows.
+    """
+    assert batch.labeled.label is not None
+    if batch.unlabeled is None:
+        raise ConfigError(
+            "The batch holds no unlabeled windows, which this method learns from; set"
+            " unlabeled_windows to at least 1."
+        )
+    return batch.labeled.image, batch.labeled.label, batch.unlabeled.image
+
+
 class Method(nn.Module, ABC):
     """An algorithm that learns from labeled and unlabeled windows.
 
@@ -65,6 +104,16 @@ class Method(nn.Module, ABC):
 
     def after_step(self, step: int) -> None:
         """Do what follows the optimizer step, such as updating a teacher."""
+
+    @property
+    @abstractmethod
+    def passes(self) -> Mapping[str, Passes]:
+        """What each network sees in a step (past any warm-up), by the names of `networks`."""
+
+    @property
+    def cost(self) -> float:
+        """Work of a step by that of a supervised step, counted in passes."""
+        return sum(passes.cost for passes in self.passes.values())
 
     @property
     @abstractmethod

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from medsemi.batch import Batch
-from medsemi.methods.method import LossTerms, Method
-from medsemi.parts.losses import dice_form, region_losses
+from medsemi.methods.method import LossTerms, Method, Passes
+from medsemi.parts.losses import dice_form, labeled_losses
 
 
 class Supervised(Method):
@@ -33,9 +33,13 @@ class Supervised(Method):
         """Return Dice and cross entropy over the whole windows, weighted one half each."""
         assert batch.labeled.label is not None
         logits = self.student(batch.labeled.image)
-        everywhere = torch.ones(logits.shape[2:], dtype=torch.bool, device=logits.device)
-        terms = region_losses(logits, batch.labeled.label, {"labeled": everywhere}, self.dice)
+        terms = labeled_losses(logits, batch.labeled.label, self.dice)
         return LossTerms(terms, dict.fromkeys(terms, 0.5))
+
+    @property
+    def passes(self) -> Mapping[str, Passes]:
+        """Labeled windows, once."""
+        return {"student": Passes(learned=1)}
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:

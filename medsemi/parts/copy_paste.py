@@ -50,6 +50,56 @@ def outside_mask(box: Box, space: Sequence[int], device: torch.device) -> Tensor
     return mask
 
 
+def draw_boxes(
+    count: int,
+    space: Sequence[int],
+    generator: torch.Generator,
+    *,
+    probability: float = 0.5,
+    share: tuple[float, float] = (0.02, 0.4),
+    ratio: float = 1 / 0.3,
+) -> tuple[Box, ...]:
+    """Draw a box per sample, or one of no voxel where there is none (CutMix, Cutout).
+
+    Args:
+        count: number of samples.
+        space: shape of the window.
+        generator: on the CPU.
+        probability: that a sample has a box.
+        share: range of the share of the window's voxels, uniform.
+        ratio: largest ratio of two edges, as shares of the window.
+
+    Source: UniMatch, `dataset/transform.py` (obtain_cutmix_box), with its constants. Deviations:
+    any number of axes; stretching is uniform in its logarithm, so that no axis is preferred; an
+    edge longer than the window is cut, and not drawn again.
+    """
+    return tuple(
+        _draw_box(space, generator, share, ratio)
+        if float(torch.rand((), generator=generator)) < probability
+        else Box((0,) * len(space), (0,) * len(space))
+        for _ in range(count)
+    )
+
+
+def _draw_box(
+    space: Sequence[int], generator: torch.Generator, share: tuple[float, float], ratio: float
+) -> Box:
+    volume = share[0] + (share[1] - share[0]) * float(torch.rand((), generator=generator))
+    stretch = math.log(ratio) * (torch.rand(len(space), generator=generator) - 0.5)
+    edges = (volume ** (1 / len(space)) * torch.exp(stretch - stretch.mean())).tolist()
+    size = [min(max(round(n * edge), 1), n) for n, edge in zip(space, edges, strict=True)]
+    corner = [
+        int(torch.randint(n - edge + 1, (), generator=generator))
+        for n, edge in zip(space, size, strict=True)
+    ]
+    return Box(tuple(corner), tuple(size))
+
+
+def outside_masks(boxes: Sequence[Box], space: Sequence[int], device: torch.device) -> Tensor:
+    """Return `outside_mask` of each sample; shape (batch, 1, *space)."""
+    return torch.stack([outside_mask(box, space, device) for box in boxes]).unsqueeze(1)
+
+
 def mix(outside: Tensor, inside: Tensor, mask: Tensor) -> Tensor:
     """Take `outside` where `mask` is True and `inside` where it is not."""
     return torch.where(mask, outside, inside)

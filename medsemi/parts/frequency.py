@@ -50,7 +50,7 @@ def low_pass(
     if kind == "haar":
         return _block_means(image, 2**levels, anchor or (0,) * (image.ndim - 2))
     if kind == "gaussian":
-        return _gaussian(image, 2.0 ** (levels - 1))
+        return gaussian_blur(image, 2.0 ** (levels - 1))
     return _fourier(image, 2.0 ** -(levels + 1))
 
 
@@ -72,7 +72,13 @@ def _block_means(image: Tensor, edge: int, anchor: Sequence[int]) -> Tensor:
     return _crop(means, front, space)
 
 
-def _gaussian(image: Tensor, sigma: float) -> Tensor:
+def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
+    """Blur `image` (batch, channels, *space), whose edge goes on outside of the window.
+
+    Args:
+        image: 2D or 3D.
+        sigma: standard deviation in voxels, greater than 0.
+    """
     reach = math.ceil(_GAUSSIAN_REACH * sigma)
     offsets = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)

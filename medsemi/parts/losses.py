@@ -17,13 +17,20 @@ def one_hot(label: Tensor, classes: int) -> Tensor:
     return (label.unsqueeze(1) == indices).float()
 
 
+def probabilities(logits: Tensor) -> Tensor:
+    """Return the softmax over the classes (axis 1) in float32."""
+    return torch.softmax(logits.float(), dim=1)
+
+
 def voxel_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     """Return the cross entropy of each voxel; logits (batch, classes, *space) -> (batch, *space)."""
     return functional.cross_entropy(logits.float(), label.long(), reduction="none")
 
 
 def region_mean(values: Tensor, region: Tensor) -> Tensor:
-    """Average `values` (batch, *space) over the voxels of `region` (*space); 0 if it is empty.
+    """Average `values` (batch, *space) over the voxels of `region`; 0 if it is empty.
+
+    `region` has shape (*space), or (batch, *space) where it differs between samples.
 
     Source: BCP, `utils/BCP_utils.py` (mix_loss): the sum over the batch by the size of the region
     plus 1e-16.
@@ -38,7 +45,7 @@ def linear_dice(probability: Tensor, target: Tensor, region: Tensor) -> Tensor:
     Args:
         probability: shape (batch, classes, *space).
         target: indicators of the same shape.
-        region: the voxels that count, shape (*space).
+        region: the voxels that count, shape (*space), or (batch, 1, *space).
 
     Source: BCP, `utils/losses.py` (mask_DiceLoss), smooth 1e-5; left atrium and pancreas.
     """
@@ -55,7 +62,7 @@ def squared_dice(probability: Tensor, target: Tensor, region: Tensor) -> Tensor:
     Args:
         probability: shape (batch, classes, *space).
         target: indicators of the same shape.
-        region: the voxels that count, shape (*space).
+        region: the voxels that count, shape (*space), or (batch, 1, *space).
 
     Source: BCP, `utils/losses.py` (DiceLoss), smooth 1e-10; cardiac (ACDC).
     """
@@ -92,9 +99,17 @@ def region_losses(
         regions: name -> voxels that count, shape (*space).
         dice: the form of the Dice loss.
     """
-    logits = logits.float()
-    probability = torch.softmax(logits, dim=1)
+    probability = probabilities(logits)
     target = one_hot(label, logits.shape[1])
     entropy = voxel_cross_entropy(logits, label)
     terms = {f"dice_{name}": dice(probability, target, region) for name, region in regions.items()}
     return terms | {f"ce_{name}": region_mean(entropy, region) for name, region in regions.items()}
+
+
+def labeled_losses(logits: Tensor, label: Tensor, dice: RegionDice) -> dict[str, Tensor]:
+    """Return `dice_labeled` and `ce_labeled` over whole windows; arguments as for `region_losses`.
+
+    Every method that leaves labeled windows as they are learns them with these, one half each.
+    """
+    everywhere = torch.ones(logits.shape[2:], dtype=torch.bool, device=logits.device)
+    return region_losses(logits, label, {"labeled": everywhere}, dice)

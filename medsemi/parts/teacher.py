@@ -85,6 +85,36 @@ def warmed_up(decay: float, step: int) -> float:
     return min(1.0 - 1.0 / (step + 1), decay)
 
 
+class EmaTeacher(nn.Module):
+    """The moving average of one student; it answers in eval mode, as it will when deployed."""
+
+    def __init__(self, student: nn.Module, decay: float, buffer_rule: BufferRule) -> None:
+        """Start as a copy of the student.
+
+        Args:
+            student: what it follows.
+            decay: share that stays at each step, after the warm-up of `warmed_up`.
+            buffer_rule: what batch-norm statistics follow, see `update_teacher`.
+        """
+        super().__init__()
+        self.network = frozen_copy(student).eval()
+        self.decay, self.buffer_rule = decay, buffer_rule
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits without a graph."""
+        logits: Tensor = self.network(image)
+        return logits
+
+    def follow(self, student: nn.Module, step: int) -> None:
+        """Move towards the student, after `step` of the optimizer."""
+        update_teacher(self.network, student, warmed_up(self.decay, step), self.buffer_rule)
+
+    def train(self, mode: bool = True) -> EmaTeacher:
+        """Stay in eval mode."""
+        return super().train(False)
+
+
 class TeacherPair(nn.Module):
     """Two teachers that answer with one voice: the mean of their probabilities, as logits."""
 
