@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +13,14 @@ from torch import Tensor, nn
 from medsemi.batch import Batch, Sub
 from medsemi.errors import ConfigError
 from medsemi.methods.cfcnet import CFCNet, PretrainingDraws, RandomViewPretraining
+from medsemi.methods.method import Method
 from medsemi.parts.components import hard_labels
 from medsemi.parts.foreground_loss import foreground_loss
 from medsemi.parts.ramps import sigmoid_ramp
 from medsemi.parts.ucf_mix import UCFMix
 from medsemi.parts.views import FrequencyViews, ViewDraw
+from medsemi.training.checkpoint import load_weights
+from medsemi.training.trainer import SemiSupervisedTrainer
 
 SPACE = (8, 8, 4)
 SAME = FrequencyViews(alpha_range=(1.0, 1.0), beta_range=(1.0, 1.0))
@@ -425,3 +429,71 @@ def test_the_weights_of_stage_0_start_all_three() -> None:
     expected = pretraining.student(image)
     for copied in (*students(net), net.teacher):
         assert torch.equal(copied(image), expected)
+
+
+class Windows:
+    """A stream of random windows, pure in the step."""
+
+    seed, rank = 3, 0
+
+    def __getitem__(self, step: int) -> Batch:
+        generator = torch.Generator().manual_seed(step)
+        image, other = torch.rand(2, 2, 1, *SPACE, generator=generator)
+        label = (image[:, 0] > 0.5).to(torch.uint8)
+        return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
+
+
+def trained(folder: Path, method: Method, steps: int) -> SemiSupervisedTrainer:
+    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
+    trainer = SemiSupervisedTrainer(
+        device="cpu", method=method, optimizer=optimizer, stream=Windows(), steps=steps,
+        output_dir=folder, settings={}, checkpoint_interval=2,
+    )  # fmt: skip
+    trainer.run()
+    return trainer
+
+
+def test_both_stages_train_and_a_stopped_one_ends_with_the_same_bits(tmp_path: Path) -> None:
+    trained(tmp_path / "pretrain", RandomViewPretraining(network(dropout=0.2)), 3)
+
+    def second() -> CFCNet:
+        start = load_weights(network(seed=9, dropout=0.2), tmp_path / "pretrain" / "model.pt")
+        return CFCNet(start, mix=UCFMix("random", blocks=2), rampup_steps=0)
+
+    whole = trained(tmp_path / "whole", second(), 5)
+    trained(tmp_path / "parts", second(), 3)
+    trained(tmp_path / "parts", second(), 5)
+    for name in ("student_low", "student_high", "teacher", "model"):
+        one, other = (
+            torch.load(tmp_path / run / f"{name}.pt", weights_only=True)
+            for run in ("whole", "parts")
+        )
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert "student_agreement" in whole.state.output
+    deployed = load_weights(network(seed=8), tmp_path / "whole" / "model.pt")
+    image = batch().unlabeled.image
+    assert torch.equal(deployed.eval()(image), whole.method.teacher(image))
+
+
+@pytest.mark.parametrize(
+    ("settings", "learned", "watched"),
+    [
+        ({}, 3.0, 1.0),
+        ({"mix_weight": 0.0}, 2.0, 1.0),
+        ({"full_view_supervision": 0.5}, 3.5, 1.0),
+        ({"teacher_rule": "two"}, 3.0, 2.0),
+    ],
+)
+def test_passes_are_those_that_are_made(
+    settings: dict[str, object], learned: float, watched: float
+) -> None:
+    net, given = method(**settings), batch(labeled=2, unlabeled=2)
+    seen: list[int] = []
+    for student in students(net):
+        student.register_forward_hook(lambda _, shown, __: seen.append(len(shown[0])))
+    run(net, given)
+    declared = net.passes
+    assert declared["student_low"] == declared["student_high"]
+    assert declared["student_low"].learned == learned
+    assert sum(seen) == 2 * (2 * learned)
+    assert declared["teacher"].watched == watched
