@@ -11,11 +11,8 @@ from collections.abc import Sequence
 
 from medsemi import __version__
 from medsemi.errors import MedsemiError
+from medsemi.prediction.codes import DISCLAIMER, RunStopped
 
-DISCLAIMER = (
-    "Research software, not a medical device. Not for diagnosis or treatment; a qualified person"
-    " must check every result."
-)
 INTERRUPTED = 130
 
 
@@ -45,8 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 all well, 1 usage or model error, 2 part of the cases failed, 3 all did,
         4 the output folder is in use, 130 interrupted.
     """
-    from medsemi.prediction.codes import RunStopped
-
     try:
         given = build_parser().parse_args(arguments)
     except SystemExit as stop:
