@@ -257,9 +257,9 @@ def _draw_outlines(
     pen = ImageDraw.Draw(layer)
     thickness = max(5, round(picture.width / 80))
     lines = [
-        (color, _to_pixels(outline, view, scale, corner))
-        for number, color in scene.colors.items()
-        if number in scene.extents
+        (scene.colors[number], _to_pixels(outline, view, scale, corner))
+        # The smaller lies on top: within a larger one it would not be seen otherwise.
+        for number in sorted(scene.extents, key=lambda number: -scene.extents[number].voxels)
         for outline in _outlines(plane == number)
     ]
     for _, line in lines:

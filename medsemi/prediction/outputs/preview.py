@@ -47,7 +47,7 @@ def draw_preview(
     _draw_row(sheet, scene, second, _thirds(scene))
     _draw_legend(sheet, legend, top_of_legend)
     _draw_footer(sheet, scene)
-    sheet.save(path, optimize=False, compress_level=6)
+    sheet.save(path, compress_level=3)
 
 
 Row = list[tuple[str, View, int]]

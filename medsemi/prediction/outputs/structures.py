@@ -61,7 +61,7 @@ def draw_structures(
     told = PngInfo()
     told.add_text(ROWS_KEY, json.dumps([_entry(label) for label in shown] or [_entry(None)]))
     small = sheet.quantize(_COLORS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    small.save(path, format="PNG", pnginfo=told, optimize=True)
+    small.save(path, format="PNG", pnginfo=told, compress_level=6)
 
 
 def _shown(scene: Scene, segmentation: Segmentation, model: Model) -> list[Label]:

@@ -188,3 +188,13 @@ def test_a_case_without_a_grid_is_refused() -> None:
         make_scene(
             DRAW.a_case(None), DRAW.a_volume(nothing), DRAW.a_segmentation(nothing), DRAW.a_model()
         )
+
+
+def test_a_structure_within_another_is_seen() -> None:
+    grid = Grid((60, 60, 60), affine(1, 1, 1))
+    labels = 2 * DRAW.ball(grid, (30, 30, 30), 20).astype(np.uint8)
+    labels[DRAW.ball(grid, (30, 30, 30), 10)] = 1
+    scene = DRAW.a_scene(grid, np.zeros(grid.shape), labels)
+    picture = np.asarray(draw_plane(scene, scene.views["axial"], 30, Frame((300, 300))))
+    inner, outer = (DRAW.near(picture, color).sum() for color in DRAW.COLORS[:2])
+    assert 300 < inner < outer
