@@ -68,7 +68,8 @@ def deploy(
     text = header + yaml.safe_dump(common, sort_keys=False)
     (building / "configs" / "common.yaml").write_text(text, encoding="utf-8")
     metadata = _read(source / "configs" / "metadata.json")
-    metadata["medsemi"] = contract(metadata.get("medsemi", {}), manifest, Path(dataset_dir))
+    known = {"name": source.resolve().name, **metadata.get("medsemi", {})}
+    metadata["medsemi"] = contract(known, manifest, Path(dataset_dir))
     text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
     (building / "configs" / "metadata.json").write_text(text, encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)

@@ -58,7 +58,7 @@ class Model:
 
     Attributes:
         folder: of the bundle.
-        name: of the bundle.
+        name: key `name` of the contract, else the name of the folder.
         version: of the bundle.
         digest: SHA-256 over everything that the result depends on: configs and weights.
         modality: accepted DICOM modalities; `any` accepts all.
@@ -157,7 +157,7 @@ def _model(folder: Path, metadata: Mapping[str, Any], contract: Mapping[str, Any
         raise ValueError("models/model.pt is missing; train first, or ask whoever made the bundle")
     return Model(
         folder=folder,
-        name=folder.resolve().name,
+        name=str(contract.get("name") or folder.resolve().name),
         version=str(metadata.get("version", "")),
         digest=_digest(folder),
         modality=modality,

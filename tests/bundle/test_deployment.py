@@ -62,6 +62,7 @@ def test_the_bundle_can_be_read_by_those_who_predict(
     stage: Path, data: Path, manifest: Manifest
 ) -> None:
     model = load_model(deploy(BUNDLE, stage, data, manifest))
+    assert model.name == "left_atrium_mri_bcp"
     assert [label.name for label in model.labels] == ["organ"]
     assert set(model.weights) == {"model", "student", "teacher"}
 

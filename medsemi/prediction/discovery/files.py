@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from medsemi.prediction.discovery.nifti import GZIP_MARK, is_nifti, start_of
 Content = Literal["dicom", "maybe_dicom", "nifti", "nrrd", "mha", "damaged", "other"]
 _DICOM_ENDINGS = (".dcm", ".ima")
 _NIFTI_ENDINGS = (".nii", ".nii.gz")
+_RESULTS = b'"medsemi.run/'
 # Endings that claim to be an image: what cannot be read then is told, not ignored.
 CLAIMS = (*_DICOM_ENDINGS, *_NIFTI_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -29,7 +31,8 @@ class Found:
         name: path relative to the INPUT.
         root: number of the INPUT.
         direct: whether the INPUT is this file or its folder.
-        hidden: whether it is passed over: its name starts with a dot, or it is a link.
+        hidden: whether it is passed over: its name starts with a dot, it is a link, or it is a folder
+            with results of an earlier run.
     """
 
     path: Path
@@ -85,7 +88,16 @@ def _walk(root: Path, number: int) -> Iterator[Found]:
 
 
 def _is_passed_over(path: Path) -> bool:
-    return path.name.startswith(".") or path.is_symlink()
+    return path.name.startswith(".") or path.is_symlink() or _holds_results(path)
+
+
+def _holds_results(path: Path) -> bool:
+    """Whether an earlier run wrote into this folder: label maps are no scans."""
+    with suppress(OSError):
+        return (path / "cases").is_dir() and any(
+            _RESULTS in record.read_bytes()[:200] for record in path.glob("run*.json")
+        )
+    return False
 
 
 def content_of(file: Found) -> Content:
