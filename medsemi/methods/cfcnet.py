@@ -46,12 +46,12 @@ from medsemi.parts.label_agreement import foreground_share, label_agreement
 from medsemi.parts.ramps import sigmoid_ramp
 from medsemi.parts.teacher import (
     BufferRule,
-    TeacherPair,
     frozen_copy,
     update_common_teacher,
     update_teacher,
     warmed_up,
 )
+from medsemi.parts.two_networks import NetworkPair
 from medsemi.parts.ucf_mix import UCFMix
 from medsemi.parts.uncertainty import mean_entropy
 from medsemi.parts.views import FrequencyViews, OnView, ViewDraw
@@ -136,7 +136,7 @@ class CFCNet(Method):
         check_teacher_rule(teacher_rule, network, network_high)
         self.views, self.mix = views or FrequencyViews(), mix or UCFMix()
         if teacher_rule == "two":
-            self.teacher: nn.Module = TeacherPair(frozen_copy(network), frozen_copy(network_high))
+            self.teacher: nn.Module = NetworkPair(frozen_copy(network), frozen_copy(network_high))
         else:
             self.teacher = frozen_copy(network)
         self.student_low = OnView(network, self.views, "low")
@@ -239,9 +239,9 @@ class CFCNet(Method):
         """Move the teacher towards what its rule names."""
         low, high = self.student_low.network, self.student_high.network
         decay, buffers = warmed_up(self.ema_decay, step), self.ema_buffers
-        if isinstance(self.teacher, TeacherPair):
-            update_teacher(self.teacher.low, low, decay, buffers)
-            update_teacher(self.teacher.high, high, decay, buffers)
+        if isinstance(self.teacher, NetworkPair):
+            update_teacher(self.teacher.first, low, decay, buffers)
+            update_teacher(self.teacher.second, high, decay, buffers)
             return
         shares = {"mean": 0.5, "low": self.low_share, "alternate": 1.0 - step % 2}
         share = shares[self.teacher_rule]

@@ -34,8 +34,7 @@ from medsemi.parts.losses import dice_form, labeled_losses, voxel_cross_entropy
 from medsemi.parts.mixing import draw_partners
 from medsemi.parts.modes import evaluated
 from medsemi.parts.ramps import sigmoid_ramp
-from medsemi.parts.teacher import TeacherPair
-from medsemi.parts.two_networks import require_different_starts
+from medsemi.parts.two_networks import NetworkPair, require_different_starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class CrossPseudoSupervision(Method):
         """
         super().__init__()
         require_different_starts(network, network_b)
-        self.both = TeacherPair(network, network_b)
+        self.both = NetworkPair(network, network_b)
         self.rampup_steps, self.cross_weight = rampup_steps, cross_weight
         self.labeled_share, self.box_probability = labeled_share, box_probability
         self.dice, self.deploy = dice_form(dice), deploy
@@ -102,7 +101,7 @@ class CrossPseudoSupervision(Method):
     def forward(self, batch: Batch, draws: CutMixDraws | None, step: int) -> LossTerms:
         """Return the labeled terms of both networks, and what each learns from the other."""
         image, label, unlabeled = both_halves(batch)
-        count, networks = len(image), (self.both.low, self.both.high)
+        count, networks = len(image), (self.both.first, self.both.second)
         labels: list[Tensor] = []
         if draws is not None:
             unlabeled, labels = self.mixed(unlabeled, draws)
@@ -133,7 +132,7 @@ class CrossPseudoSupervision(Method):
         """Return mixed windows, and each network's labels of the whole ones, mixed alike."""
         outside, partner = outside_masks(draws.boxes, image.shape[2:], image.device), draws.partner
         labels = []
-        for network in (self.both.low, self.both.high):
+        for network in (self.both.first, self.both.second):
             with evaluated(network), torch.no_grad():
                 found = hard_labels(network(image))
             labels.append(mix(found, found[list(partner)], outside[:, 0]))
@@ -148,7 +147,7 @@ class CrossPseudoSupervision(Method):
     @property
     def networks(self) -> Mapping[str, nn.Module]:
         """Each network, and the two together."""
-        return {"student_a": self.both.low, "student_b": self.both.high, "both": self.both}
+        return {"student_a": self.both.first, "student_b": self.both.second, "both": self.both}
 
     @property
     def inference_network(self) -> nn.Module:

@@ -31,12 +31,11 @@ from medsemi.parts.pseudo_labels import label_monitors, pseudo_loss
 from medsemi.parts.ramps import sigmoid_ramp
 from medsemi.parts.teacher import (
     BufferRule,
-    TeacherPair,
     frozen_copy,
     update_teacher,
     warmed_up,
 )
-from medsemi.parts.two_networks import require_different_starts
+from medsemi.parts.two_networks import NetworkPair, require_different_starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class DualMeanTeacher(Method):
         super().__init__()
         require_different_starts(network, network_b)
         self.student_a, self.student_b = network, network_b
-        self.teachers = TeacherPair(frozen_copy(network), frozen_copy(network_b)).eval()
+        self.teachers = NetworkPair(frozen_copy(network), frozen_copy(network_b)).eval()
         self.warmup_steps, self.rampup_steps = warmup_steps, rampup_steps
         self.threshold, self.sample_threshold = threshold, sample_threshold
         self.conflict_weight, self.pseudo_weight = conflict_weight, pseudo_weight
@@ -117,7 +116,7 @@ class DualMeanTeacher(Method):
         weights: dict[str, float] = {}
         monitors: dict[str, Tensor] = {}
         if warm:
-            answers = [self.teachers.low(unlabeled), self.teachers.high(unlabeled)]
+            answers = [self.teachers.first(unlabeled), self.teachers.second(unlabeled)]
             target, weight, monitors = self.consensus(answers)
         for name, view in zip("ab", draws.views, strict=True):
             student = self.student_a if name == "a" else self.student_b
@@ -157,8 +156,8 @@ class DualMeanTeacher(Method):
     def after_step(self, step: int) -> None:
         """Move each teacher towards its own student."""
         decay = warmed_up(self.ema_decay, step)
-        update_teacher(self.teachers.low, self.student_a, decay, self.ema_buffers)
-        update_teacher(self.teachers.high, self.student_b, decay, self.ema_buffers)
+        update_teacher(self.teachers.first, self.student_a, decay, self.ema_buffers)
+        update_teacher(self.teachers.second, self.student_b, decay, self.ema_buffers)
 
     def train(self, mode: bool = True) -> DualMeanTeacher:
         """Switch the students; the teachers answer as they will when they are deployed."""
@@ -183,8 +182,8 @@ class DualMeanTeacher(Method):
         return {
             "student_a": self.student_a,
             "student_b": self.student_b,
-            "teacher_a": self.teachers.low,
-            "teacher_b": self.teachers.high,
+            "teacher_a": self.teachers.first,
+            "teacher_b": self.teachers.second,
             "teachers": self.teachers,
         }
 

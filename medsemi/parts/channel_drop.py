@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from medsemi.errors import ConfigError
+from medsemi.parts.named_part import named_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,8 @@ class ChannelDrop:
         Raises:
             ConfigError: if the network has no part of that name.
         """
-        parts = dict(network.named_modules())
-        if name not in parts or not name:
-            children = ", ".join(child for child, _ in network.named_children())
-            raise ConfigError(
-                f"features is '{name}', which {type(network).__name__} does not have; name the"
-                f" part that returns the features to drop, such as one of {children}."
-            )
         self.channels: Sequence[Channels] = ()
-        parts[name].register_forward_hook(self._drop)
+        named_part(network, name, "features").register_forward_hook(self._drop)
 
     @contextmanager
     def of(self, channels: Sequence[Channels]) -> Iterator[None]:
@@ -61,6 +54,7 @@ class ChannelDrop:
         finally:
             self.channels = ()
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # runs as it stands
     def _drop(
         self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]
     ) -> Tensor | tuple[Tensor, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -113,20 +112,6 @@ class EmaTeacher(nn.Module):
     def train(self, mode: bool = True) -> EmaTeacher:
         """Stay in eval mode."""
         return super().train(False)
-
-
-class TeacherPair(nn.Module):
-    """Two teachers that answer with one voice: the mean of their probabilities, as logits."""
-
-    def __init__(self, low: nn.Module, high: nn.Module) -> None:
-        """Own the teacher of each student."""
-        super().__init__()
-        self.low, self.high = low, high
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the logarithm of the mean probabilities."""
-        low, high = (network(image).float().log_softmax(1) for network in (self.low, self.high))
-        return torch.logaddexp(low, high) - math.log(2.0)
 
 
 def _blend(mine: Tensor, other: Tensor, share: float) -> Tensor:

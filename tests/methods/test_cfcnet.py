@@ -301,7 +301,7 @@ def test_what_the_teacher_follows(rule: str, step: int, expected: float) -> None
 
 def test_two_teachers_follow_one_student_each() -> None:
     teacher = filled("two", 9).teacher
-    for part, expected in ((teacher.low, 0.1), (teacher.high, 0.3)):
+    for part, expected in ((teacher.first, 0.1), (teacher.second, 0.3)):
         for p in part.parameters():
             torch.testing.assert_close(p.data, torch.full_like(p, expected))
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medsemi.parts.teacher import (
-    TeacherPair,
+    EmaTeacher,
     frozen_copy,
     update_common_teacher,
     update_teacher,
@@ -98,9 +98,27 @@ def test_the_warm_up() -> None:
     assert found == pytest.approx([0.0, 0.5, 0.9, 98 / 99, 0.99, 0.99])
 
 
-def test_two_teachers_answer_with_their_mean_probability() -> None:
-    low, high = nn.Conv2d(1, 3, 1), nn.Conv2d(1, 3, 1)
+def test_an_average_answers_in_eval_mode_and_without_a_graph() -> None:
+    torch.manual_seed(0)
+    student = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5))
+    teacher = EmaTeacher(student, 0.99, "copy").train()
     image = torch.randn(2, 1, 4, 4)
-    expected = (low(image).softmax(1) + high(image).softmax(1)) / 2
-    torch.testing.assert_close(TeacherPair(low, high)(image).softmax(1), expected)
-    torch.testing.assert_close(TeacherPair(low, high)(image).exp(), expected)
+    assert torch.equal(teacher(image), teacher(image))
+    assert not teacher(image).requires_grad
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert student.training
+    student(image)
+    teacher.follow(student, 0)  # the first step copies, statistics and all
+    state = student.state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in teacher.network.state_dict().items())
+
+
+def test_an_average_of_a_constant_student_has_a_closed_form() -> None:
+    student = nn.Linear(3, 2)
+    teacher = EmaTeacher(student, 0.9, "copy")
+    start = teacher.network.weight.clone()
+    student.weight.data.fill_(1.0)
+    for step in range(100, 105):
+        teacher.follow(student, step)
+    expected = (1 - 0.9**5) * student.weight + 0.9**5 * start
+    torch.testing.assert_close(teacher.network.weight, expected)
