@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -43,6 +44,18 @@ def golden() -> Path:
 def repository() -> Path:
     """The root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture
+def reference_logits() -> SimpleNamespace:
+    """Logits a, b, c (2, 3, 4, 5) in float64 and a label, by formula; numbers of losses use them."""
+    i = torch.arange(120, dtype=torch.float64).view(2, 3, 4, 5)
+    return SimpleNamespace(
+        a=2 * torch.sin(0.7 * i),
+        b=2 * torch.cos(1.3 * i) + 0.5 * torch.sin(0.2 * i),
+        c=0.3 * torch.sin(2.1 * i),
+        label=(torch.arange(40).view(2, 4, 5) * 7 % 3).to(torch.uint8),
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

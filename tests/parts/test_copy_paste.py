@@ -10,7 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medsemi.parts.copy_paste import Box, box_size, draw_box, mix, outside_mask
+from medsemi.parts.copy_paste import (
+    Box,
+    box_size,
+    draw_box,
+    draw_boxes,
+    mix,
+    outside_mask,
+    outside_masks,
+)
 from medsemi.seeds import derive_generator
 
 CPU = torch.device("cpu")
@@ -62,3 +70,27 @@ def test_mixing_extremes() -> None:
     everywhere = torch.ones(4, 4, dtype=torch.bool)
     assert torch.equal(mix(a, b, everywhere), a)
     assert torch.equal(mix(a, b, ~everywhere), b)
+
+
+@pytest.mark.parametrize("space", [(64, 48), (32, 24, 20)])
+def test_boxes_have_the_share_of_the_window_that_was_asked_for(space: tuple[int, ...]) -> None:
+    boxes = draw_boxes(400, space, torch.Generator().manual_seed(1))
+    masks = outside_masks(boxes, space, torch.device("cpu"))
+    assert masks.shape == (400, 1, *space)
+    shares = 1.0 - masks.float().flatten(1).mean(1)
+    drawn = shares[shares > 0]
+    assert len(drawn) / 400 == pytest.approx(0.5, abs=0.08)
+    assert drawn.min() > 0.005
+    assert drawn.max() < 0.45
+    assert drawn.mean().item() == pytest.approx(0.21, abs=0.03)
+    edges = torch.tensor([box.size for box in boxes if box.size[0]]) / torch.tensor(space)
+    assert (edges.amax(1) / edges.amin(1)).max() < 4.2  # 3.33, and rounding of small edges
+
+
+def test_no_box_and_all_of_the_window() -> None:
+    none, whole = Box((0, 0), (0, 0)), Box((0, 0), (4, 5))
+    masks = outside_masks([none, whole], (4, 5), torch.device("cpu"))
+    one, other = torch.randn(2, 1, 4, 5), torch.randn(2, 1, 4, 5)
+    mixed = mix(one, other, masks)
+    assert torch.equal(mixed[0], one[0])
+    assert torch.equal(mixed[1], other[1])

@@ -1,0 +1,30 @@
+"""Distances to a soft target, against the reference numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medsemi.parts.consistency import (
+    consistency_form,
+    squared_difference,
+    symmetric_cross_entropy,
+)
+
+
+def test_the_reference_number(reference_logits) -> None:
+    found = squared_difference(reference_logits.a, reference_logits.b.softmax(1))
+    assert found.item() == pytest.approx(0.1847691, abs=1e-6)
+
+
+def test_symmetric_cross_entropy_by_hand_and_where_the_target_is_unsure() -> None:
+    p, q = torch.tensor([0.7, 0.3]), torch.tensor([0.4, 0.6])
+    logits = p.log().view(1, 2, 1, 1).requires_grad_()
+    loss = symmetric_cross_entropy(logits, q.view(1, 2, 1, 1))
+    torch.testing.assert_close(loss, -(q * p.log()).sum() - (p * q.log()).sum())
+
+
+def test_a_form_by_name() -> None:
+    assert consistency_form("squared") is squared_difference
+    with pytest.raises(ValueError, match="cubic"):
+        consistency_form("cubic")

@@ -1,0 +1,38 @@
+"""Turns are undone exactly, keep the shape, and carry labels along."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medsemi.parts.turns import Turn, draw_turns, turn, turn_back
+
+
+@pytest.mark.parametrize("space", [(6, 6), (6, 5), (4, 6, 6), (6, 6, 4), (3, 4, 5)])
+def test_a_turn_is_undone(space: tuple[int, ...]) -> None:
+    turns = draw_turns(8, space, torch.Generator().manual_seed(3))
+    values = torch.randn(8, 2, *space)
+    turned = turn(values, turns)
+    assert turned.shape == values.shape
+    assert not torch.equal(turned, values)
+    assert torch.equal(turn_back(turned, turns), values)
+    assert torch.equal(turn(turn_back(values, turns), turns), values)
+    label = values[:, 0]
+    assert torch.equal(turn(label, turns), turned[:, 0])
+
+
+def test_by_hand() -> None:
+    square = torch.tensor([[[1, 2], [3, 4]]])
+    quarter, flip = Turn((False, False), 1), Turn((True, False))
+    assert turn(square, [quarter]).tolist() == [[[2, 4], [1, 3]]]
+    assert turn(square, [flip]).tolist() == [[[3, 4], [1, 2]]]
+    assert turn(square, [Turn((True, False), 1)]).tolist() == [[[1, 3], [2, 4]]]
+
+
+def test_all_symmetries_are_drawn_where_they_keep_the_shape() -> None:
+    generator = torch.Generator().manual_seed(0)
+    square = {(t.flips, t.quarters) for t in draw_turns(400, (4, 4), generator)}
+    assert len(square) == 16
+    oblong = {(t.flips, t.quarters) for t in draw_turns(400, (4, 5), generator)}
+    assert oblong == {((a, b), 0) for a in (False, True) for b in (False, True)}
+    assert {t.plane for t in draw_turns(4, (3, 5, 5), generator)} == {(1, 2)}
