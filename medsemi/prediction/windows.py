@@ -98,7 +98,7 @@ def stream_bands(
     Args:
         volume: (x, y, z) float32; scores are averaged on its device.
         predict: takes windows (batch, 1, *window) on the device of `volume` and returns scores
-            (batch, classes, *window), on any device.
+            (batch, classes, *window), on any device, which are overwritten.
         plan: how windows are cut and joined.
         axis: along which bands follow each other.
         consume: called with the index of the first plane along `axis` and averaged scores, float32
@@ -160,12 +160,12 @@ class _Band:
         self._sum: Tensor | None = None
 
     def add(self, corner: Triple, scores: Tensor) -> None:
-        """Add the scores (classes, *window) of a window that starts at `corner`."""
+        """Add the scores (classes, *window) of a window that starts at `corner`; overwrites them."""
         if self._sum is None:
             shape = (len(scores), *self._shape)
             self._sum = torch.zeros(shape, dtype=self._dtype, device=self._weights.device)
         here = _replaced(corner, self._axis, 0)
-        weighted = scores.to(self._weights.device, torch.float32) * self._weights
+        weighted = scores.to(self._weights.device, torch.float32).mul_(self._weights)
         _cut(self._total, here, self._size).add_(self._weights)
         _cut(self._sum, here, self._size).add_(weighted)
 
