@@ -87,7 +87,7 @@ def legend(codes: Iterable[str]) -> Element:
     """What the codes mean, for any case.
 
     Args:
-        codes: those that occur.
+        codes: those that occur; without any, a sentence says so.
     """
     rows = []
     for code in sorted(set(codes) & set(CODES)):
@@ -95,6 +95,8 @@ def legend(codes: Iterable[str]) -> Element:
         rows.append(
             tag("tr", tag("th", code, scope="row"), tag("td", sentence), tag("td", advice or "–"))
         )
+    if not rows:
+        return tag("p", "No code occurs in this report.")
     head = ("Code", "Meaning", "What to do")
     return tag(
         "table",

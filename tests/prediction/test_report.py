@@ -136,6 +136,11 @@ def test_the_legend_holds_the_codes_that_occur_and_no_others(tmp_path: Path) -> 
     assert re.findall(r'<th scope="row">(\w\d\d)</th>', legend) == ["R04", "W07", "W11"]
 
 
+def test_without_a_code_there_is_no_empty_table(tmp_path: Path) -> None:
+    FOLDER.add_case(tmp_path, "a")
+    assert "Codes that occur" not in written(tmp_path).source
+
+
 def test_volumes_are_shown_with_what_limits_them(tmp_path: Path) -> None:
     FOLDER.add_case(
         tmp_path,
