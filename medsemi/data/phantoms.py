@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medsemi.data.manifest import Manifest, save_manifest
-from medsemi.data.writing import write_nifti
+from medsemi.data.fields import Array, smooth_field, voxel_centers
+from medsemi.data.manifest import Manifest
+from medsemi.data.phantom_set import write_phantom_set
 from medsemi.errors import DataError
-
-Array = NDArray[np.float64]
 
 # Semi-axes as parts of the smallest edge of the volume.
 _ORGAN_AXES = np.array([0.34, 0.28, 0.24])
@@ -75,16 +73,16 @@ def make_phantom(
     if min(shape) < 16:
         raise DataError(f"shape {shape}: a phantom needs at least 16 voxels along each axis.")
     generator = np.random.default_rng([seed, index])
-    grid = _grid(shape, spacing)
+    grid = voxel_centers(shape, spacing)
     organ, neighbor = _organ_and_neighbor(grid, spacing, generator)
     surface = min(spacing)
     inside = _soft(organ, surface)
     beside = _soft(neighbor, surface)
-    texture = _smooth_field(shape, 6, generator)
+    texture = smooth_field(shape, 6, generator)
     contrast = generator.uniform(0.8, 1.2)
     clean = 1.0 + 0.25 * texture + (contrast - 0.25 * texture) * np.maximum(inside, beside)
     clean *= _soft(_body(grid, spacing, generator), surface)
-    shaded = clean * (1 + bias * _smooth_field(shape, 2, generator))
+    shaded = clean * (1 + bias * smooth_field(shape, 2, generator))
     shaded = _equally_bright(shaded, organ < 0, neighbor < 0, grid)
     noisy = shaded + generator.normal(scale=noise, size=shape)
     deviation = float(noisy.std())
@@ -132,37 +130,17 @@ def make_phantoms(
     Raises:
         DataError: the roles ask for more cases than there are.
     """
-    unlabeled = count - labeled - validation - test
-    if min(unlabeled, labeled - 1, validation, test) < 0:
-        raise DataError(
-            f"{count} phantoms cannot give {labeled} labeled, {validation} validation and {test}"
-            " test cases; ask for at least one labeled case and enough in all."
-        )
-    ids = [f"phantom_{index:04d}" for index in range(count)]
-    for index, case_id in enumerate(ids):
-        phantom = make_phantom(index, seed, shape, spacing, noise, bias)
-        write_nifti(Path(folder, "images", f"{case_id}.nii.gz"), phantom.image, phantom.affine)
-        write_nifti(Path(folder, "labels", f"{case_id}.nii.gz"), phantom.label, phantom.affine)
-    stops = np.cumsum([0, labeled, unlabeled, validation, test])
-    roles = ("labeled", "unlabeled", "validation", "test")
-    document: dict[str, Any] = {
+    prose = {
         "name": f"phantoms_{labeled}_labeled",
         "description": f"{count} synthetic organs beside a neighbor of the same brightness.",
         "source": f"medsemi.data.phantoms, seed {seed}, noise {noise}, bias {bias}.",
-        "terms": "Synthetic; free to use.",
         "classes": {"0": "background", "1": "organ"},
-        "image": "images/{case}.nii.gz",
-        "label": "labels/{case}.nii.gz",
     }
-    for role, start, stop in zip(roles, stops[:-1], stops[1:], strict=True):
-        document[role] = ids[start:stop]
-    return save_manifest(document, Path(folder, "manifest.json"))
 
+    def make(index: int) -> Phantom:
+        return make_phantom(index, seed, shape, spacing, noise, bias)
 
-def _grid(shape: tuple[int, ...], spacing: tuple[float, ...]) -> Array:
-    """Millimetres from the middle of the volume, (3, x, y, z)."""
-    axes = [(np.arange(n) - (n - 1) / 2) * edge for n, edge in zip(shape, spacing, strict=True)]
-    return np.stack(np.meshgrid(*axes, indexing="ij"))
+    return write_phantom_set(folder, make, "phantom", count, (labeled, validation, test), prose)
 
 
 def _organ_and_neighbor(
@@ -216,18 +194,8 @@ def _body(grid: Array, spacing: tuple[float, ...], generator: np.random.Generato
     return _ellipsoid(grid, np.zeros(3), axes, np.eye(3))
 
 
-def _smooth_field(shape: tuple[int, ...], waves: int, generator: np.random.Generator) -> Array:
-    """Random cosines up to so many half waves along each edge, (x, y, z), largest value ±1."""
-    field = generator.normal(size=(waves + 1,) * 3)
-    for n in shape:
-        waveform = np.cos(np.pi * np.outer(np.arange(n) + 0.5, np.arange(waves + 1)) / n)
-        # Each turn replaces the first axis and puts the new one last: after three, x, y, z.
-        field = np.tensordot(field, waveform, axes=(0, 1))
-    return np.asarray(field / np.abs(field).max())
-
-
 def _smooth_vectors(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    return np.stack([_smooth_field(shape, 2, generator) for _ in range(3)])
+    return np.stack([smooth_field(shape, 2, generator) for _ in range(3)])
 
 
 def _equally_bright(

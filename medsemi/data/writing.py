@@ -18,7 +18,7 @@ def write_nifti(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
 
     Args:
         path: the file to make, ending in .nii or .nii.gz.
-        array: float32 or uint8, shape (x, y, z).
+        array: float32, int16 or uint8, shape (x, y, z).
         affine: (4, 4), voxel to millimetres.
 
     Raises:
