@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from medsemi.batch import Batch
 from medsemi.errors import ConfigError
-from medsemi.methods.method import LossTerms, Method, Passes
+from medsemi.methods.method import LossTerms, Method, Passes, both_halves
 from medsemi.parts.components import hard_labels, start_component_filter
 from medsemi.parts.copy_paste import Box, draw_box, mix, outside_mask
 from medsemi.parts.losses import dice_form, region_losses
@@ -103,24 +103,23 @@ class BCP(Method):
         """Draw the one box of the step, shared by both mixes and all samples.
 
         Raises:
-            ConfigError: if the halves of labeled and unlabeled windows differ in number.
+            ConfigError: if there are no unlabeled windows, or their halves and those of the labeled
+                ones differ in number.
         """
-        assert batch.unlabeled is not None
-        labeled, unlabeled = len(batch.labeled.image), len(batch.unlabeled.image)
+        image, _, windows = both_halves(batch)
+        labeled, unlabeled = len(image), len(windows)
         if (labeled + 1) // 2 != (unlabeled + 1) // 2:
             raise ConfigError(
                 f"labeled_windows is {labeled} and unlabeled_windows is {unlabeled};"
                 " copy-paste pairs them, so give both the same number."
             )
-        return draw_box(batch.labeled.image.shape[2:], self.hole_ratio, generator)
+        return draw_box(image.shape[2:], self.hole_ratio, generator)
 
     def forward(self, batch: Batch, draws: Box, step: int) -> LossTerms:
         """Return the four terms of each mix; true labels weigh 1/2, pseudo-labels half of that."""
-        assert batch.unlabeled is not None
-        assert batch.labeled.label is not None
-        image_a, image_b = halves(batch.labeled.image)
-        label_a, label_b = halves(batch.labeled.label)
-        unlabeled_a, unlabeled_b = halves(batch.unlabeled.image)
+        (image_a, image_b), (label_a, label_b), (unlabeled_a, unlabeled_b) = map(
+            halves, both_halves(batch)
+        )
         outside = outside_mask(draws, image_a.shape[2:], image_a.device)
 
         pseudo = self.pseudo_labels(unlabeled_a, unlabeled_b)

@@ -116,7 +116,8 @@ class DualMeanTeacher(Method):
         weights: dict[str, float] = {}
         monitors: dict[str, Tensor] = {}
         if warm:
-            answers = [self.teachers.first(unlabeled), self.teachers.second(unlabeled)]
+            with torch.no_grad():
+                answers = [self.teachers.first(unlabeled), self.teachers.second(unlabeled)]
             target, weight, monitors = self.consensus(answers)
         for name, view in zip("ab", draws.views, strict=True):
             student = self.student_a if name == "a" else self.student_b

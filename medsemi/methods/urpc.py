@@ -109,7 +109,6 @@ class URPC(Method):
         finally:
             self.seen = None
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # runs as it stands
     def _see(
         self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
     ) -> None:
