@@ -78,8 +78,8 @@ class Segmenter:
         if options.overlap is not None:
             self._plan = bundle.plan.with_overlap(options.overlap)
         self._activations = bundle.activations
-        self._networks = [bundle.network, *([bundle.second] if bundle.second else [])]
-        weights = sum(p.nbytes for network in self._networks for p in network.parameters())
+        self.networks = [bundle.network, *([bundle.second] if bundle.second else [])]
+        weights = sum(p.nbytes for network in self.networks for p in network.parameters())
         self.device = choose_device(options.device, weights + WORKSPACE * bundle.activations)
         self.modes = modes_for(self.device)
 
@@ -106,7 +106,7 @@ class Segmenter:
 
     def _demand(self, task: _Task) -> Demand:
         classes = len(self._model.labels) + 1
-        maps = len(self._networks) + len(task.targets()) - 1
+        maps = len(self.networks) + len(task.targets()) - 1
         results = prod(task.grid.shape) * maps * (1 if classes <= 2**8 else 2)
         if self._keep_probabilities:
             results += 2 * classes * prod(task.grid.shape)
@@ -133,7 +133,7 @@ class Segmenter:
             background = background_of(values, intensity)
             image = to_working(values, task.grid, task.working, background, held)
             image = prepare(image, values, intensity)
-        classes, number = len(self._model.labels) + 1, len(self._networks)
+        classes, number = len(self._model.labels) + 1, len(self.networks)
         assemblers = {
             name: LabelAssembler(
                 task.working,
@@ -146,12 +146,12 @@ class Segmenter:
             for name, (grid, slice_index) in task.targets().items()
         }
         run = _Run(mode, self.device, self._plan, clock, task)
-        run.network_pass(self._networks[0], image, list(assemblers.values()), (0, number))
+        run.network_pass(self.networks[0], image, list(assemblers.values()), (0, number))
         labels = {name: assembler.finish() for name, assembler in assemblers.items()}
         agreement: dict[str, float | None] = {}
         if number > 1:
             other = LabelAssembler(task.working, task.grid, classes, device=held)
-            run.network_pass(self._networks[1], image, [other], (1, number))
+            run.network_pass(self.networks[1], image, [other], (1, number))
             agreement = dice_of_labels(labels["labels"], other.finish(), self._model.labels)
         return Segmentation(
             labels=labels["labels"],

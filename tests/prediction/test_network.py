@@ -248,7 +248,7 @@ class Failing(nn.Conv3d):
 
 def test_a_network_that_fails_is_named(make: Make, grid: Grid) -> None:
     segmenter = make()
-    segmenter._networks[0].__class__ = Failing
+    segmenter.networks[0].__class__ = Failing
     segmenter.segment(make_case(grid), make_volume(shells(grid)))
     with pytest.raises(CaseRefused, match=r"E02 .*IndexError: list index out of range\."):
         segmenter.segment(make_case(grid), make_volume(10 * shells(grid)))
