@@ -148,7 +148,7 @@ def jensen_shannon(one: Tensor, other: Tensor) -> Tensor:
 def sum_of_cross_entropies(logits: list[Tensor], others: list[Tensor]) -> Tensor:
     """Return what each of `others` loses to the probabilities of its counterpart, summed.
 
-    The gradient flows through both, as in the paper (equation 6).
+    The gradient flows through both, as in SSLH.
     """
     pairs = zip(logits, others, strict=True)
     losses = [-(probabilities(p) * q.float().log_softmax(1)).sum(1).mean() for p, q in pairs]

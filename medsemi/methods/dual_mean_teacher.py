@@ -1,7 +1,7 @@
 """Dual mean teacher: two teachers must agree before a voxel counts as labeled.
 
-After Guo, Ying, Chen, Niu, Li, Zhou, Zhang, Wang: Dual Mean-Teacher, NeurIPS 2023, arXiv
-2403.03145, which localizes sounding objects in video. Its idea is kept: two pairs of a student and
+After Guo, Ma, Su, Wang, Zhao, Zou, Sun, Zheng: Dual Mean-Teacher, NeurIPS 2023, arXiv 2403.03145,
+which localizes sounding objects in video. Its idea is kept: two pairs of a student and
 a teacher with different starts, a filter that drops samples on which the teachers disagree, and
 pseudo-labels from what both say. What segmentation needs is a choice of this re-creation, whose
 authors published no code: consensus voxel by voxel, the thresholds, the ramp, and the warm-up of a

@@ -1,7 +1,7 @@
 """Interpolation consistency: what the student says of a mixture is the mixture of what is said.
 
-Verma, Kawai, Lamb, Kannala, Bengio, Lopez-Paz: Interpolation Consistency Training for
-Semi-Supervised Learning, IJCAI 2019, arXiv 1903.03825. Constants of SSL4MIS
+Verma, Lamb, Kannala, Bengio, Lopez-Paz: Interpolation Consistency Training for Semi-Supervised
+Learning, IJCAI 2019, arXiv 1903.03825. Constants of SSL4MIS
 (`train_interpolation_consistency_training_2D.py`).
 
 Deviations from SSL4MIS: every unlabeled window is mixed with another one, whatever the sizes of

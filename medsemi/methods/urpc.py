@@ -135,7 +135,7 @@ def pyramid_consistency(logits: Sequence[Tensor], *, detach_mean: bool = False) 
     """Return the mean over scales of the rectified squared difference to their mean, plus KL.
 
     Each scale's difference counts by exp(-KL(mean, scale)) of the voxel, so that scales which are
-    far off pull less; the KL itself keeps them from moving away (equations 3 to 5).
+    far off pull less; the KL itself keeps them from moving away.
 
     Args:
         logits: of each scale, all of shape (batch, classes, *space).
