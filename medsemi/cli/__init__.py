@@ -1,1 +1,1 @@
-"""The commands `medsemi inspect` and `medsemi predict`: parse, call, print."""
+"""The commands of `medsemi`: parse, call, print."""

@@ -18,10 +18,12 @@ INTERRUPTED = 130
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all commands."""
-    from medsemi.cli import inspect, predict
+    from medsemi.cli import inspect, methods, predict
 
     parser = argparse.ArgumentParser(
-        prog="medsemi", description="Segment folders of DICOM and NIfTI images.", epilog=DISCLAIMER
+        prog="medsemi",
+        description="Segment folders of DICOM and NIfTI images; list the methods of training.",
+        epilog=DISCLAIMER,
     )
     parser.add_argument(
         "--version", action="version", version=f"medsemi {__version__}\n{DISCLAIMER}"
@@ -29,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     inspect.add_parser(commands)
     predict.add_parser(commands)
+    methods.add_parser(commands)
     return parser
 
 
