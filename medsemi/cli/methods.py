@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,10 +38,12 @@ def run(given: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("method", "what it does", "cost", "windows", "paper", box=None)
+    table = Table(box=None)
+    table.add_column("method", no_wrap=True)
+    for heading in ("what it does", "cost", "windows", "paper"):
+        table.add_column(heading)
     for entry in METHODS:
         dims = ", ".join(f"{axes}D" for axes in entry.dims)
         table.add_row(entry.name, entry.summary, f"{entry.cost:.1f}", dims, entry.paper)
-    console = Console()
-    console.print(table, width=None if console.is_terminal else PIPED_WIDTH)
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
     return 0
