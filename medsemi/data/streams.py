@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from medsemi.batch import Batch, Sub
 from medsemi.data.volumes import Volume
-from medsemi.data.windows import FLIP_RULES, cut_window, draw_window
+from medsemi.data.windows import FLIP_RULES, cut_window, draw_foreground, draw_window
 from medsemi.errors import ConfigError
 from medsemi.seeds import derive_seed
 
@@ -39,6 +39,7 @@ class StepStream(Dataset[Batch]):
         seed: int,
         flip_rule: str = "published",
         augmentation: Augmentation | None = None,
+        foreground_probability: float = 0.0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -54,6 +55,8 @@ class StepStream(Dataset[Batch]):
             flip_rule: see `draw_window`.
             augmentation: random transforms of one window {"image", "label"}; it is seeded for
                 each window, and called without a label for unlabeled ones.
+            foreground_probability: of a labeled window to be centered on a voxel of the
+                foreground, 0..1; 0, as published, lets every window lie anywhere.
             rank: number of this process.
             world_size: count of processes that share the training.
 
@@ -64,12 +67,16 @@ class StepStream(Dataset[Batch]):
         self.window = tuple(int(n) for n in window)
         self.labeled_windows, self.unlabeled_windows = labeled_windows, unlabeled_windows
         self.seed, self.flip_rule, self.augmentation = seed, flip_rule, augmentation
+        self.foreground_probability = foreground_probability
         self.rank, self.world_size = rank, world_size
         self._check()
 
     def _check(self) -> None:
         if self.flip_rule not in FLIP_RULES:
             msg = f"flip_rule is '{self.flip_rule}'; it must be one of {', '.join(FLIP_RULES)}."
+            raise ConfigError(msg)
+        if not 0 <= self.foreground_probability <= 1:
+            msg = f"foreground_probability is {self.foreground_probability}; give 0 to 1."
             raise ConfigError(msg)
         if not self.labeled:
             raise ConfigError("The list of labeled cases is empty; training needs at least one.")
@@ -102,7 +109,8 @@ class StepStream(Dataset[Batch]):
         images, labels = [], []
         for slot, volume in enumerate(volumes):
             seed = derive_seed(self.seed, step, self.rank, role, slot)
-            data = self._window(volume, np.random.default_rng(seed))
+            probability = self.foreground_probability if role == "labeled" else 0.0
+            data = self._window(volume, probability, np.random.default_rng(seed))
             if self.augmentation is not None:
                 data = self._augmented(data, seed)
             images.append(torch.from_numpy(np.ascontiguousarray(data["image"])))
@@ -111,8 +119,13 @@ class StepStream(Dataset[Batch]):
         stacked = torch.stack(labels) if labels else None
         return Sub(torch.stack(images), stacked, tuple(v.case_id for v in volumes))
 
-    def _window(self, volume: Volume, generator: np.random.Generator) -> dict[str, Any]:
-        draw = draw_window(volume.image.shape[1:], self.window, self.flip_rule, generator)
+    def _window(
+        self, volume: Volume, probability: float, generator: np.random.Generator
+    ) -> dict[str, Any]:
+        shape, center = volume.image.shape[1:], None
+        if probability:
+            center = draw_foreground(volume.foreground, shape, probability, generator)
+        draw = draw_window(shape, self.window, self.flip_rule, generator, center)
         data: dict[str, Any] = {"image": cut_window(volume.image, draw, self.window)}
         if volume.label is not None:
             data["label"] = cut_window(volume.label, draw, self.window)

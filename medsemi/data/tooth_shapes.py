@@ -61,7 +61,8 @@ class Tube:
         u, v = (x - center_x) / half_x, (y - center_y) / half_y
         radius = np.maximum(np.hypot(u, v), 1e-3)
         side = radius * (radius - 1) / np.maximum(np.hypot(u / half_x, v / half_y), 1e-6)
-        return np.maximum(side, np.maximum(z - self.heights[-1], self.heights[0] - z))
+        ends = np.maximum(z - self.heights[-1], self.heights[0] - z)
+        return np.asarray(np.maximum(side, ends))
 
     def _box(self) -> tuple[Array, Array]:
         low, high = self.centers - self.half_axes, self.centers + self.half_axes
@@ -191,7 +192,7 @@ class Crown:
         radius = (u**3 + v**3) ** (1 / 3)
         side = (radius - 1) * np.minimum(half_x, half_y)
         top = self._surface(x, y) - 1.5 * thickness
-        return np.maximum(side, np.maximum(z - top, -z))
+        return np.asarray(np.maximum(side, np.maximum(z - top, -z)))
 
     def _surface(self, x: Array, y: Array) -> Array:
         bump = np.zeros_like(x)

@@ -53,6 +53,12 @@ class Volume:
         """Class indices, shape (*space), memory-mapped; None for an unlabeled case."""
         return None if self.label_file is None else np.load(self.label_file, mmap_mode="r")
 
+    @cached_property
+    def foreground(self) -> NDArray[np.int64]:
+        """Flat indices of the voxels with a class above 0; empty for an unlabeled case."""
+        label = self.label
+        return np.empty(0, np.int64) if label is None else np.flatnonzero(label)
+
     @property
     def spacing(self) -> tuple[float, ...]:
         """Edge lengths of a voxel in mm, one per spatial axis."""
@@ -61,7 +67,8 @@ class Volume:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open arrays behind: a worker maps the files itself instead of copying them."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("image", "label")}
+        opened = ("image", "label", "foreground")
+        return {k: v for k, v in self.__dict__.items() if k not in opened}
 
 
 class VolumeStore:

@@ -31,7 +31,11 @@ class WindowDraw:
 
 
 def draw_window(
-    shape: Sequence[int], window: Sequence[int], flip_rule: str, generator: np.random.Generator
+    shape: Sequence[int],
+    window: Sequence[int],
+    flip_rule: str,
+    generator: np.random.Generator,
+    center: Sequence[int] | None = None,
 ) -> WindowDraw:
     """Draw where and how a window is cut from a volume.
 
@@ -42,9 +46,11 @@ def draw_window(
             anatomy is seen; `symmetric` mirrors each of them with probability one half; `none`
             neither turns nor mirrors.
         generator: where all numbers come from.
+        center: voxel of the volume that the middle of the window is put on, as far as the volume
+            (or the padded one) allows; None draws the place.
 
     Returns:
-        The draw; places are uniform over the volume, or over the padded one where any axis of it
+        The draw; drawn places are uniform over the volume, or over the padded one where any axis of it
         is no larger than the window (then every axis is padded with zeros).
 
     Source: BCP, `dataloaders/dataset.py` (RandomRotFlip, RandomCrop). Deviation: the last place of
@@ -54,11 +60,64 @@ def draw_window(
     flips = _draw_flips(flip_rule, generator)
     space = (shape[1], shape[0], *shape[2:]) if turns % 2 else tuple(shape)
     padding = padding_before(space, window)
-    corner = tuple(
-        int(generator.integers(n + 2 * pad - w + 1)) - pad
-        for n, w, pad in zip(space, window, padding, strict=True)
-    )
+    limits = [n + pad - w for n, w, pad in zip(space, window, padding, strict=True)]
+    if center is None:
+        ranges = zip(padding, limits, strict=True)
+        corner = tuple(int(generator.integers(last + pad + 1)) - pad for pad, last in ranges)
+    else:
+        moved = turned_voxel(center, shape, turns, flips)
+        wished = [m - w // 2 for m, w in zip(moved, window, strict=True)]
+        corner = tuple(
+            min(max(wish, -pad), last)
+            for wish, pad, last in zip(wished, padding, limits, strict=True)
+        )
     return WindowDraw(turns, flips, corner)
+
+
+def turned_voxel(
+    voxel: Sequence[int], shape: Sequence[int], turns: int, flips: Sequence[int]
+) -> tuple[int, ...]:
+    """Return where a voxel lies after the turns and mirrors of a window.
+
+    Args:
+        voxel: indices in the volume.
+        shape: spatial shape of the volume.
+        turns: quarter turns in the plane of the first two axes.
+        flips: axes that are mirrored, after the turn.
+    """
+    place, space = list(voxel), list(shape)
+    for _ in range(turns % 4):
+        place[:2] = space[1] - 1 - place[1], place[0]
+        space[:2] = space[1], space[0]
+    for axis in flips:
+        place[axis] = space[axis] - 1 - place[axis]
+    return tuple(int(index) for index in place)
+
+
+def draw_foreground(
+    foreground: NDArray[np.int64],
+    shape: Sequence[int],
+    probability: float,
+    generator: np.random.Generator,
+) -> tuple[int, ...] | None:
+    """Draw the voxel that a window is centered on, or that the window may lie anywhere.
+
+    Args:
+        foreground: flat indices of the foreground voxels.
+        shape: spatial shape of the volume.
+        probability: of a centered window; 0 draws nothing at all.
+        generator: where all numbers come from.
+
+    Returns:
+        A voxel, every one of the foreground equally likely; None for a window anywhere, which a
+        volume without foreground always gets.
+
+    Source: nnU-Net oversamples foreground in a third of its windows; here the share is named.
+    """
+    if probability == 0 or generator.random() >= probability or not len(foreground):
+        return None
+    index = foreground[generator.integers(len(foreground))]
+    return tuple(int(i) for i in np.unravel_index(index, tuple(shape)))
 
 
 def _draw_flips(rule: str, generator: np.random.Generator) -> tuple[int, ...]:

@@ -126,6 +126,7 @@ def test_augmentation_is_seeded_by_step_and_slot(volumes: list[Volume]) -> None:
     [
         ({"flip_rule": "sometimes"}, "published, symmetric, none"),
         ({"window": (8, 8)}, "window has 2 axes"),
+        ({"foreground_probability": 1.5}, "give 0 to 1"),
     ],
 )
 def test_settings_that_give_no_batch(volumes: list[Volume], options: dict, word: str) -> None:
@@ -139,3 +140,51 @@ def test_empty_lists(volumes: list[Volume]) -> None:
         StepStream([], volumes, **settings)
     with pytest.raises(ConfigError, match="no unlabeled case"):
         StepStream(volumes[:3], [], **settings)
+
+
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory: pytest.TempPathFactory) -> list[Volume]:
+    """Two labeled cases with one voxel of foreground, and an unlabeled one."""
+    folder, made = tmp_path_factory.mktemp("sparse"), []
+    for index in range(3):
+        random = np.random.default_rng(index)
+        np.save(folder / f"{index}.npy", random.random((1, 20, 19, 18), np.float32))
+        label = np.zeros((20, 19, 18), np.uint8)
+        label[3 + index, 15, 9] = 1
+        np.save(folder / f"{index}l.npy", label)
+        file = folder / f"{index}l.npy" if index < 2 else None
+        made.append(Volume(str(index), folder / f"{index}.npy", file, np.eye(4)))
+    return made
+
+
+def sparse_stream(volumes: list[Volume], probability: float) -> StepStream:
+    return StepStream(
+        volumes[:2],
+        volumes[2:],
+        window=(6, 6, 6),
+        labeled_windows=2,
+        unlabeled_windows=1,
+        seed=3,
+        foreground_probability=probability,
+    )
+
+
+def test_labeled_windows_are_centered_on_foreground(sparse: list[Volume]) -> None:
+    always, half, never = (sparse_stream(sparse, p) for p in (1.0, 0.5, 0.0))
+    for step in range(10):
+        assert (always[step].labeled.label.sum(dim=(1, 2, 3)) == 1).all()
+        assert torch.equal(always[step].unlabeled.image, never[step].unlabeled.image)
+    seen = [(half[step].labeled.label.sum(dim=(1, 2, 3)) == 1).tolist() for step in range(40)]
+    assert 0.3 < np.mean(seen) < 0.8
+    loader = step_loader(half, 4, 7, 2)
+    for step, batch in zip(range(4, 7), loader, strict=True):
+        assert equal(batch, half[step])
+
+
+def test_off_is_the_default_and_changes_no_batch(volumes: list[Volume]) -> None:
+    """The numbers of a batch as they were before windows could be centered."""
+    batch = stream(volumes)[5]
+    assert equal(batch, stream(volumes, foreground_probability=0.0)[5])
+    assert batch.labeled.case_ids == ("2", "0")
+    assert int(batch.labeled.label.sum()) == 506
+    assert float(batch.unlabeled.image.double().sum()) == 755.3569233417511

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medsemi.data.windows import WindowDraw, cut_window, draw_window, padding_before
+from medsemi.data.windows import (
+    WindowDraw,
+    cut_window,
+    draw_foreground,
+    draw_window,
+    padding_before,
+    turned_voxel,
+)
 
 WINDOW = (16, 16, 8)
 
@@ -78,3 +85,63 @@ def test_padding_follows_the_published_rule() -> None:
     assert padding_before((148, 132, 88), (112, 112, 80)) == (0, 0, 0)
     assert padding_before((100, 150, 90), (112, 112, 80)) == (9, 0, 0)
     assert padding_before((112, 150, 90), (112, 112, 80)) == (3, 0, 0)
+
+
+@settings(max_examples=60)
+@given(
+    turns=st.integers(0, 3),
+    flips=st.sets(st.integers(0, 2)).map(tuple),
+    voxel=st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 2)),
+)
+def test_a_voxel_is_followed_through_turns_and_mirrors(
+    turns: int, flips: tuple[int, ...], voxel: tuple[int, int, int]
+) -> None:
+    volume = np.zeros((5, 4, 3))
+    volume[voxel] = 1
+    space = (4, 5, 3) if turns % 2 else (5, 4, 3)
+    turned = cut_window(volume, WindowDraw(turns, flips, (0, 0, 0)), space)
+    assert turned[turned_voxel(voxel, (5, 4, 3), turns, flips)] == 1
+
+
+@settings(max_examples=60)
+@given(
+    rule=st.sampled_from(["published", "symmetric", "none"]),
+    voxel=st.tuples(st.integers(0, 19), st.integers(0, 17), st.integers(0, 15)),
+    window=st.sampled_from([(8, 6, 4), (7, 5, 3), (24, 6, 16)]),
+    seed=st.integers(0, 2**31),
+)
+def test_a_window_is_centered_where_the_volume_allows(
+    rule: str, voxel: tuple[int, int, int], window: tuple[int, int, int], seed: int
+) -> None:
+    volume = np.zeros((20, 18, 16))
+    volume[voxel] = 1
+    draw = draw_window(volume.shape, window, rule, np.random.default_rng(seed), voxel)
+    cut = cut_window(volume, draw, window)
+    assert cut.sum() == 1
+    place = np.argwhere(cut)[0]
+    moved = turned_voxel(voxel, volume.shape, draw.turns, draw.flips)
+    space = np.rot90(volume, draw.turns).shape
+    padding = padding_before(space, window)
+    for axis, (n, edge, pad) in enumerate(zip(space, window, padding, strict=True)):
+        at_border = draw.corner[axis] in (-pad, n + pad - edge)
+        assert at_border or place[axis] == edge // 2
+        assert draw.corner[axis] + place[axis] == moved[axis]
+
+
+def test_foreground_is_drawn_with_its_probability_and_evenly() -> None:
+    foreground = np.array([3, 17, 29])
+    random = np.random.default_rng(0)
+    drawn = [draw_foreground(foreground, (5, 4, 2), 0.6, random) for _ in range(3000)]
+    assert np.mean([d is not None for d in drawn]) == pytest.approx(0.6, abs=0.04)
+    flat = [np.ravel_multi_index(d, (5, 4, 2)) for d in drawn if d is not None]
+    values, counts = np.unique(flat, return_counts=True)
+    assert values.tolist() == [3, 17, 29]
+    assert counts.min() > 500
+
+
+def test_no_foreground_and_no_probability_draw_no_center() -> None:
+    random = np.random.default_rng(0)
+    assert draw_foreground(np.empty(0, np.int64), (5, 4), 1.0, random) is None
+    state = random.bit_generator.state
+    assert draw_foreground(np.array([3]), (5, 4), 0.0, random) is None
+    assert random.bit_generator.state == state
