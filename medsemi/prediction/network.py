@@ -296,6 +296,9 @@ class _Run:
 
         def consume(first: int, scores: Tensor) -> None:
             with self.clock.measure("back"):
+                # Once a band, not once a window: the answer waits for a GPU.
+                if not bool(torch.isfinite(scores).all()):
+                    raise CaseRefused("E02", error="it returned values that are no numbers")
                 if self.plan.average == "probability":
                     scores = scores.clamp_(min=LEAST_PROBABILITY).log_()
                 for assembler in assemblers:

@@ -254,6 +254,16 @@ def test_a_network_that_fails_is_named(make: Make, grid: Grid) -> None:
         segmenter.segment(make_case(grid), make_volume(10 * shells(grid)))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_refused(make: Make, grid: Grid, value: float) -> None:
+    """A broken weight must not come out as a label map."""
+    segmenter = make()
+    with torch.no_grad():
+        segmenter.networks[0].bias[0] = value
+    with pytest.raises(CaseRefused, match="E02 .*no numbers"):
+        segmenter.segment(make_case(grid), make_volume(distances(grid)))
+
+
 def test_a_mistake_of_ours_is_no_lack_of_memory(
     make: Make, grid: Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
