@@ -260,7 +260,7 @@ def test_scores_that_are_no_numbers_are_refused(make: Make, grid: Grid, value: f
     segmenter = make()
     with torch.no_grad():
         segmenter.networks[0].bias[0] = value
-    with pytest.raises(CaseRefused, match="E02 .*no numbers"):
+    with pytest.raises(CaseRefused, match=r"E02 .*no numbers"):
         segmenter.segment(make_case(grid), make_volume(distances(grid)))
 
 
