@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import pywt
 import torch
-from torch.nn import functional
 
 from medsemi.errors import ConfigError
 from medsemi.parts.frequency import KINDS, low_pass, split
@@ -117,17 +114,3 @@ def test_each_channel_is_filtered_alone() -> None:
 def test_what_there_is_not_is_refused(kind: str, levels: int, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         low_pass(torch.zeros(1, 1, 4, 4), kind, levels)
-
-
-@pytest.mark.slow
-def test_a_split_takes_as_long_as_two_pooling_calls() -> None:
-    """The fastest of many interleaved calls; measured 1.0 times, asserted with room."""
-    image = torch.randn(1, 1, 96, 96, 96)
-    calls = {"split": lambda: split(image), "pool": lambda: functional.avg_pool3d(image, 2)}
-    best = dict.fromkeys(calls, float("inf"))
-    for _ in range(30):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            best[name] = min(best[name], time.perf_counter() - start)
-    assert best["split"] < 2 * 2 * best["pool"]
