@@ -435,6 +435,13 @@ def test_any_batch_size(make, dims, size: int) -> None:
     assert loss.isfinite()
 
 
+def test_every_trainable_weight_gets_a_gradient(make, dims) -> None:
+    """Where one has none, processes that share a training wait for each other for ever."""
+    method, batch = make(network_of(*dims)), batch_of(*dims)
+    loss_of(method, batch).backward()
+    assert not [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None]
+
+
 def test_autocast_keeps_the_loss_in_float32(make, dims) -> None:
     method, batch = make(network_of(*dims)), batch_of(*dims)
     exact = loss_of(method, batch)
