@@ -353,7 +353,7 @@ def export_nnunet(scene: Scene, folder: Path) -> dict[str, Any]:
         "spacing": scene.spacing[::-1],
         "shape_after_cropping_and_before_resampling": shape,
         "shape_before_cropping": shape,
-        "bbox_used_for_cropping": [(0, n) for n in shape],
+        "bbox_used_for_cropping": [[0, n] for n in shape],
         "sitk_stuff": {
             "spacing": scene.spacing,
             "origin": (0.0, 0.0, 0.0),

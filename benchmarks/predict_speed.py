@@ -142,7 +142,9 @@ def report(
         f" `python benchmarks/predict_speed.py{options} --nnunet PYTHON --totalsegmentator PYTHON`.",
         "",
         "`network` is the time inside the network; `windows` cuts, weights and adds up; `back` takes"
-        " scores to labels on the grid of the source.",
+        " scores to labels on the grid of the source; `write` of medsemi also measures all structures"
+        " and reads the file back. Nothing overlaps here, while a run reads and writes beside the"
+        " network.",
     ]
     for scene in scenes:
         lines += ["", f"## {title(scene)}", "", *workflows(results, scene.name)]

@@ -7,8 +7,8 @@ grid before the next one is computed. So neither many classes nor a long volume 
 a band, and the label maps themselves.
 
 Where windows overlap, the average is that of the bundle's inferer. Averaged probabilities are then
-taken as logarithms; logits are averaged relative to the greatest of their voxel. Both are logits up to
-a constant of each voxel, which labels do not depend on, and logits are what is interpolated.
+taken as logarithms: logits up to a constant of each voxel, which labels do not depend on. Logits are
+what is interpolated.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from medsemi.prediction.windows import WindowPlan, stream_bands
 
 # Below it a probability does not move a border; its logarithm is exact enough in half precision.
 LEAST_PROBABILITY = 1e-4
-# Likewise a logit so far below the greatest; sums of them stay within half precision.
+# Likewise a logit so far below the greatest of its voxel; sums of them stay within half precision.
 LEAST_LOGIT = -100.0
 LONGEST_REASON = 160
 
@@ -318,7 +318,7 @@ class _Run:
         self.clock.seconds["network"] -= self.clock.seconds["back"] - back
 
     def _scores(self, network: nn.Module, windows: Tensor) -> Tensor:
-        """Probabilities, or logits relative to the greatest, (batch, classes, *window)."""
+        """Probabilities or logits, (batch, classes, *window)."""
         try:
             with _precision(windows.device):
                 scores: Tensor = network(windows)
@@ -331,7 +331,9 @@ class _Run:
         scores = scores.float()
         if self.plan.average == "probability":
             return scores.softmax(dim=1)
-        return (scores - scores.amax(dim=1, keepdim=True)).clamp_(min=LEAST_LOGIT)
+        if self.mode.half:  # which is exact near zero: all logits of a voxel may be shifted alike
+            return (scores - scores.amax(dim=1, keepdim=True)).clamp_(min=LEAST_LOGIT)
+        return scores
 
 
 def _precision(device: torch.device) -> AbstractContextManager[Any]:
