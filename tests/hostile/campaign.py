@@ -2,7 +2,7 @@
 
     python tests/hostile/campaign.py --count 50000
 
-prints one JSON object: how many mutants, how long, the codes, and everything that went wrong. A
+prints one JSON object on standard output: how many mutants, how long, the codes, and everything that went wrong. A
 mutant is its number and the seed: `--first NUMBER --count 1` makes one again.
 """
 
@@ -27,9 +27,10 @@ from typing import Any
 import bases
 
 HERE = Path(__file__).parent
-LONGEST_SECONDS = 10.0
+# Of one mutant: computing, so that a busy machine is not taken for an endless loop, and in all.
+LONGEST_SECONDS, LONGEST_WAIT = 10.0, 120.0
 # Starting Python and its libraries comes before the first mutant.
-START_SECONDS = 120.0
+START_SECONDS = 600.0
 
 
 class Worker:
@@ -47,7 +48,8 @@ class Worker:
             stderr=subprocess.DEVNULL,
             env=environment,
         )
-        self.patience, self.answers = patience, False
+        self.patience, self.longest_wait = patience, patience / LONGEST_SECONDS * LONGEST_WAIT
+        self.answers = False
 
     def judge(self, number: int) -> dict[str, Any]:
         """The verdict on one mutant; `dead` if the process did not survive it."""
@@ -55,15 +57,32 @@ class Worker:
         assert self.process.stdout is not None
         self.process.stdin.write(f"{number}\n".encode())
         self.process.stdin.flush()
-        longest = self.patience if self.answers else START_SECONDS
-        ready, _, _ = select.select([self.process.stdout], [], [], longest)
-        line = self.process.stdout.readline() if ready else b""
+        answered = self._answered()
+        line = self.process.stdout.readline() if answered else b""
         if line:
             self.answers = True
             return json.loads(line)
-        ended = f"ended with {self.process.wait(LONGEST_SECONDS)}" if ready else "hangs"
+        ended = f"ended with {self.process.wait(LONGEST_WAIT)}" if answered else "hangs"
         self.close()
         return {"number": number, "wrong": ended, "dead": True}
+
+    def _answered(self) -> bool:
+        """Wait for an answer or the end of the process; false if it takes too long."""
+        start, computed = time.monotonic(), self._seconds_computed()
+        while not select.select([self.process.stdout], [], [], 0.25)[0]:
+            waited = time.monotonic() - start
+            if not self.answers:
+                too_long = waited > START_SECONDS
+            else:
+                busy = self._seconds_computed() - computed
+                too_long = busy > self.patience or waited > self.longest_wait
+            if too_long:
+                return False
+        return True
+
+    def _seconds_computed(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         """End the process and remove its files."""
@@ -92,6 +111,7 @@ class Tally:
         self.codes.update(verdict.get("codes", []))
         if "wrong" in verdict:
             self.wrong.append(verdict)
+            sys.stderr.write(json.dumps(verdict) + "\n")
 
 
 def campaign(options: argparse.Namespace) -> Tally:

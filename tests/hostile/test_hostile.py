@@ -21,7 +21,9 @@ SLOW_SECONDS = 8 * 60
 
 def run(shared: Path, *options: str) -> dict[str, Any]:
     command = [sys.executable, str(CAMPAIGN), "--shared", str(shared), *options]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout)
+    finished = subprocess.run(command, capture_output=True, check=False)
+    assert finished.stdout, finished.stderr.decode()
+    return json.loads(finished.stdout)
 
 
 def test_two_thousand_mutants(shared: Path) -> None:
@@ -36,7 +38,7 @@ def test_two_thousand_mutants(shared: Path) -> None:
 
 
 def test_each_fault_would_be_found(shared: Path) -> None:
-    tally = run(shared, "--count", "36", "--fault", "all", "--patience", "5")
+    tally = run(shared, "--count", "36", "--fault", "all", "--patience", "1.5")
     found = " ".join(verdict["wrong"] for verdict in tally["wrong"])
     for sign in ("ended with -6", "hangs", "VmHWM grew", "values", "affine", "R99"):
         assert sign in found

@@ -93,8 +93,8 @@ def spoiled(volume: Volume, fault: str) -> Volume:
     """The fault that a self-test asked for."""
     if fault == "crash":
         os.abort()
-    if fault == "hang":
-        time.sleep(1000)
+    while fault == "hang":
+        time.process_time()
     if fault == "memory":
         np.ones(500 << 20, np.uint8)
     if fault == "code":
@@ -192,7 +192,7 @@ def judge(bases: list[Base], seed: int, number: int, fault: str) -> dict[str, ob
     if base.kind != "alone":
         good(base.folder)
     mutant = mutate(base.kind, original, rng)
-    before, start = memory(), time.perf_counter()
+    before, start = memory(), time.process_time()
     verdict: dict[str, object] = {"number": number, "base": base.folder.name, "what": mutant.what}
     path.write_bytes(mutant.data)
     try:
@@ -213,7 +213,7 @@ def judge(bases: list[Base], seed: int, number: int, fault: str) -> dict[str, ob
         verdict["wrong"] = f"{type(error).__name__}: {error}"
     finally:
         path.write_bytes(original)
-    verdict["seconds"] = time.perf_counter() - start
+    verdict["seconds"] = time.process_time() - start
     return verdict
 
 
