@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from medsemi.atomic import write_atomically
 from medsemi.errors import CheckpointError, DataError
+from medsemi.evaluation.extra_metrics import ExtraMetric, extra_metrics, pool_extra, score_extra
 from medsemi.evaluation.metrics import ScoreSummary, StructureScore, score_case, summarize
 from medsemi.evaluation.protocol import labels_from
 
 Inference = Callable[[Tensor, nn.Module], Tensor]
 Postprocess = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
-_SCORES = tuple(field.name for field in fields(StructureScore))
+_SCORES = tuple(field.name for field in fields(StructureScore) if field.name != "extra")
 _COLUMNS = ("case_id", "network", "class", *_SCORES, "seconds")
 _CONVENTIONS = {
     "hd95": "95th percentile of the surface distances of both directions, pooled",
@@ -86,6 +87,7 @@ def evaluate_cases(
     device: str | torch.device,
     amp_dtype: torch.dtype | None = None,
     postprocess: Postprocess | None = None,
+    extra: Sequence[str] = (),
 ) -> dict[str, ScoreSummary]:
     """Segment and score every volume with every network.
 
@@ -103,16 +105,20 @@ def evaluate_cases(
         amp_dtype: precision of autocast; None for none.
         postprocess: changes predicted labels (*space) before they are scored, for instance by
             keeping the largest component.
+        extra: names of further metrics, see `extra_metrics`; their numbers become columns of the
+            table and metrics of the summary.
 
     Returns:
         The summary of each network.
 
     Raises:
+        ConfigError: if a name in `extra` is unknown.
         DataError: if there is no volume, or one has no label or does not fit its label.
         CheckpointError: if a network gives values that are not finite.
     """
     if not volumes:
         raise DataError("There is no case to evaluate; list labeled cases in the manifest.")
+    asked = extra_metrics(extra)
     segment = _segmenter(inference, torch.device(device), amp_dtype, postprocess)
     console = Console(stderr=True)
     scores: list[CaseScore] = []
@@ -120,14 +126,20 @@ def evaluate_cases(
         task = progress.add_task("evaluate", total=len(volumes) * len(networks))
         for volume in volumes:
             for name, network in networks.items():
-                scores.append(_score(volume, name, network, segment, classes))
+                scores.append(_score(volume, name, network, segment, classes, asked))
                 progress.advance(task)
     summaries = {
         name: summarize([score.structures for score in scores if score.network == name])
         for name in networks
     }
+    numbers = [
+        (score.network, structure, values.extra)
+        for score in scores
+        for structure, values in score.structures.items()
+    ]
+    further = {"extra_metrics": pool_extra(asked, numbers)} if asked else {}
     _write_cases(Path(output_dir) / "cases.csv", scores)
-    _write_summary(Path(output_dir) / "summary.json", summaries, classes, len(volumes))
+    _write_summary(Path(output_dir) / "summary.json", summaries, classes, len(volumes), further)
     return summaries
 
 
@@ -173,6 +185,7 @@ def _score(
     network: nn.Module,
     segment: Segment,
     classes: Mapping[int, str],
+    asked: Mapping[str, ExtraMetric],
 ) -> CaseScore:
     reference = volume.label
     if reference is None:
@@ -188,6 +201,9 @@ def _score(
     seconds = time.perf_counter() - start
     try:
         structures = score_case(prediction, np.asarray(reference), classes, volume.spacing)
+        further = score_extra(asked, prediction, np.asarray(reference), classes, volume.spacing)
+        for structure, numbers in further.items():
+            structures[structure] = replace(structures[structure], extra=numbers)
     except DataError as error:
         raise DataError(f"{volume.case_id}: {error}") from error
     return CaseScore(volume.case_id, name, structures, seconds)
@@ -199,12 +215,16 @@ def _write_cases(path: Path, scores: Sequence[CaseScore]) -> None:
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
+        extra = [name for values in scores[0].structures.values() for name in values.extra]
+        extra = list(dict.fromkeys(extra))
+        writer.writerow([*_COLUMNS, *extra])
         for score in scores:
             for structure, values in score.structures.items():
                 cells = [_cell(getattr(values, column)) for column in _SCORES]
                 seconds = f"{score.seconds:.3f}"
-                writer.writerow([score.case_id, score.network, structure, *cells, seconds])
+                further = [_cell(values.extra[column]) for column in extra]
+                names = score.case_id, score.network, structure
+                writer.writerow([*names, *cells, seconds, *further])
 
 
 def _cell(value: float | bool) -> str:
@@ -218,12 +238,14 @@ def _write_summary(
     summaries: Mapping[str, ScoreSummary],
     classes: Mapping[int, str],
     cases: int,
+    further: Mapping[str, object],
 ) -> None:
     content = {
         "cases": cases,
         "classes": {str(label): name for label, name in classes.items()},
         "networks": {name: asdict(summary) for name, summary in summaries.items()},
         "conventions": _CONVENTIONS,
+        **further,
     }
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

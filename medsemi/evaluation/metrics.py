@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,7 @@ class StructureScore:
         missed: the reference has the structure, the prediction does not; distances are the diagonal.
         false_alarm: the prediction has it, the reference does not; distances are the diagonal.
         absent: neither has it; distances are NaN and left out of means.
+        extra: numbers of metrics that were asked for by name, see `extra_metrics`.
     """
 
     dice: float
@@ -66,6 +67,7 @@ class StructureScore:
     missed: bool
     false_alarm: bool
     absent: bool
+    extra: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Summary:
     """Statistics of several cases, with the number of structures that one side lacks.
 
     Attributes:
-        metrics: a statistic for each name in `METRICS`.
+        metrics: a statistic for each name in `METRICS`, and for each extra number of the cases.
         missed: structures of the reference that were not found; they count with Dice 0.
         false_alarms: structures that the reference does not have; they count with Dice 0.
         absent: structures that neither side has; Dice 1, left out of distances.
@@ -205,15 +207,21 @@ def summarize(cases: Sequence[Mapping[str, StructureScore]]) -> ScoreSummary:
 
 def _summary(cases: list[list[StructureScore]]) -> Summary:
     scores = [score for case in cases for score in case]
+    extra = dict.fromkeys(name for score in scores for name in score.extra)
     return Summary(
         metrics={
-            metric: _statistic([_mean([getattr(s, metric) for s in case]) for case in cases])
-            for metric in METRICS
+            metric: _statistic([_mean([_value(s, metric) for s in case]) for case in cases])
+            for metric in (*METRICS, *extra)
         },
         missed=sum(score.missed for score in scores),
         false_alarms=sum(score.false_alarm for score in scores),
         absent=sum(score.absent for score in scores),
     )
+
+
+def _value(score: StructureScore, metric: str) -> float:
+    value: float = getattr(score, metric) if metric in METRICS else score.extra[metric]
+    return value
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -46,6 +46,7 @@ class EvaluationStage:
         connectivity: int | None = None,
         recalibration: StepStream | None = None,
         recalibration_steps: int = 0,
+        extra_metrics: Sequence[str] = (),
     ) -> None:
         """Remember what is scored.
 
@@ -63,6 +64,7 @@ class EvaluationStage:
             connectivity: of the components, see `largest_component`.
             recalibration: unmixed training windows for batch-norm statistics.
             recalibration_steps: batches of them; 0 does not recalibrate.
+            extra_metrics: names of further metrics, as `extra` of `evaluate_cases`.
         """
         self.network, self.weights_dir, self.volumes = network, Path(weights_dir), list(volumes)
         self.inference, self.classes, self.output_dir = inference, dict(classes), Path(output_dir)
@@ -72,6 +74,7 @@ class EvaluationStage:
         self.component_filter = component_filter
         self.recalibration = recalibration if recalibration_steps else None
         self.recalibration_steps = recalibration_steps
+        self.extra_metrics = tuple(extra_metrics)
 
     def run(self) -> dict[str, ScoreSummary]:
         """Score all exported networks, write `cases.csv` and `summary.json`, and tell MLflow.
@@ -91,6 +94,7 @@ class EvaluationStage:
                 self.device,
                 self.amp_type,
                 self.filter if self.component_filter else None,
+                self.extra_metrics,
             )
         except BaseException:
             self.tracker.finish("FAILED")

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medsemi.errors import CheckpointError, DataError
+from medsemi.errors import CheckpointError, ConfigError, DataError
 from medsemi.evaluation.evaluate import evaluate_cases
 from medsemi.evaluation.metrics import METRICS
 from medsemi.evaluation.protocol import WindowInference
@@ -187,3 +187,36 @@ def test_a_label_on_another_grid_is_named(tmp_path: Path) -> None:
 def test_nothing_to_evaluate_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no case to evaluate"):
         evaluate_cases({"net": Reader()}, [], INFERENCE, CLASSES, tmp_path, "cpu")
+
+
+def test_extra_metrics_are_computed_where_they_are_asked_for(tmp_path: Path) -> None:
+    networks = {"student": Reader(), "teacher": Reader(blind=2)}
+    settings = (networks, [volume("a"), volume("b")], INFERENCE, CLASSES)
+    evaluate_cases(*settings, tmp_path / "plain", "cpu")
+    asked = ("centerline_dice", "canals")
+    summaries = evaluate_cases(*settings, tmp_path / "more", "cpu", extra=asked)
+    plain, more = (rows(tmp_path / name) for name in ("plain", "more"))
+    for one, other in zip(plain, more, strict=True):
+        seconds = one.pop("seconds")
+        assert float(seconds) >= 0
+        assert {key: other[key] for key in one} == one
+        assert set(other) - set(one) > {"seconds", "centerline_dice", "canals", "canals_found"}
+    blind = [row for row in more if (row["network"], row["class"]) == ("teacher", "vessel")]
+    assert {(row["centerline_dice"], row["width_error_mm"]) for row in blind} == {("0.0", "")}
+    assert summaries["teacher"].overall.metrics["centerline_dice"].mean == 0.5
+    content = json.loads(
+        (tmp_path / "more" / "summary.json").read_text(), parse_constant=pytest.fail
+    )
+    assert set(content["extra_metrics"]) == set(asked)
+    pooled = content["extra_metrics"]["canals"]["networks"]["student"]["vessel"]
+    assert pooled["canals"] == pooled["canals_found"]
+    table = content["networks"]["student"]["classes"]["organ"]["metrics"]
+    assert table["centerline_dice"] == {"mean": 1.0, "sd": 0.0, "cases": 2}
+    old = json.loads((tmp_path / "plain" / "summary.json").read_text())
+    assert list(old) == ["cases", "classes", "networks", "conventions"]
+    assert set(old["networks"]["student"]["overall"]["metrics"]) == set(METRICS)
+
+
+def test_an_unknown_extra_metric_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'cl_dice'; known are canals, centerline_dice"):
+        evaluate_cases({}, [volume("a")], INFERENCE, CLASSES, tmp_path, "cpu", extra=["cl_dice"])
