@@ -19,6 +19,12 @@ import SimpleITK
 from medsemi.prediction.case import Case, Volume
 
 DEGREES, RELATIVE, MM = 0.6, 2e-3, 0.3
+# Of a file that names none: (implicit, little endian), as pydicom parsed it.
+GUESSED = {
+    (True, True): pydicom.uid.ImplicitVRLittleEndian,
+    (False, True): pydicom.uid.ExplicitVRLittleEndian,
+    (False, False): pydicom.uid.ExplicitVRBigEndian,
+}
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,7 @@ def dicom_plane(data: bytes, frame: int) -> Plane:
         warnings.simplefilter("ignore")
         header = pydicom.dcmread(io.BytesIO(data), force=True)
         if "TransferSyntaxUID" not in header.file_meta:
-            header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-            if header.original_encoding[0]:
-                header.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+            header.file_meta.TransferSyntaxUID = GUESSED[header.original_encoding]
         stored = header.pixel_array
         stored = stored[frame] if stored.ndim == 3 else stored
 

@@ -169,7 +169,8 @@ def check_alone(base: Base, path: Path, original: bytes, mutant: Mutant) -> None
     if mutant.allows != SAME:
         return
     path.write_bytes(original)
-    with open_frames(path) as frames:
+    # What is refused in the good file, such as 12 bit JPEG, may be read under another name.
+    with suppress(CaseRefused), open_frames(path) as frames:
         if not np.array_equal(frames.stored(0), stored):
             raise oracle.Contradiction("pixels differ")
 

@@ -1,12 +1,13 @@
 """What a compressed image says of itself, compared with the DICOM header before it is decoded.
 
-A decoder allocates what the codestream claims, and pydicom compares sizes only afterwards and only
-their product.
+A decoder allocates what the codestream claims, and pydicom compares sizes only afterwards, of most
+codestreams their product alone and of RLE nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from struct import unpack_from
 
 JPEG_START, JPEG2000_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
@@ -49,6 +50,39 @@ def read_codestream(encoded: bytes) -> Codestream:
     if start >= 0:
         return _jpeg2000(encoded, start)
     raise ValueError("neither JPEG nor JPEG 2000")
+
+
+def is_rle_of(encoded: bytes, segments: int, length: int) -> bool:
+    """Whether RLE data holds exactly so many bytes; decoders fill up or leave out silently.
+
+    Args:
+        encoded: of one image.
+        segments: bytes of a pixel, each of which is stored on its own.
+        length: of a segment when decoded.
+    """
+    if len(encoded) < 64:
+        return False
+    count, *offsets = unpack_from("<16L", encoded)
+    bounds = [*offsets[:segments], len(encoded)]
+    if count != segments or bounds[0] < 64 or bounds != sorted(bounds):
+        return False
+    return all(_is_segment_of(encoded[a:b], length) for a, b in pairwise(bounds))
+
+
+def _is_segment_of(segment: bytes, length: int) -> bool:
+    position = 0
+    while length > 0 and position < len(segment):
+        head = segment[position]
+        if head < 128:  # so many bytes and one more, as they are
+            length -= head + 1
+            position += head + 2
+        elif head > 128:  # one byte, repeated
+            length -= 257 - head
+            position += 2
+        else:
+            position += 1
+    # What is left is padding, if anything; a segment that was cut ends before its last byte.
+    return length == 0 and position <= len(segment) and not segment[position:].strip(b"\0\x80")
 
 
 def _jpeg(encoded: bytes) -> Codestream:

@@ -20,7 +20,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
 from medsemi.prediction.codes import CaseRefused
-from medsemi.prediction.reading.codestream import read_codestream
+from medsemi.prediction.reading.codestream import is_rle_of, read_codestream
 from medsemi.prediction.reading.dicom_file import ImageFile, open_image
 from medsemi.prediction.reading.layout import PixelType, encoded_frame, frame_bytes, pixel_type
 from medsemi.prediction.reading.silence import silence
@@ -155,6 +155,8 @@ class Frames:
         if pixels.frame_bytes > max(LARGE_FRAME_BYTES, LARGEST_RATIO * len(data)):
             raise CaseRefused("R07", file=self.name)
         if self.image.transfer_syntax == uid.RLELossless:
+            if not is_rle_of(data, pixels.allocated // 8, pixels.rows * pixels.columns):
+                raise CaseRefused("R07", file=self.name)
             return
         try:
             found = read_codestream(data)
@@ -181,12 +183,23 @@ def open_frames(path: Path, name: str = "image") -> Iterator[Frames]:
         CaseRefused: U01, R07, R08 or R09.
     """
     with silence, open_image(path) as image:
-        plugin = decoder_plugin(image.transfer_syntax)
-        pixels = pixel_type(image)
-        if not image.transfer_syntax.is_little_endian and pixels.allocated == 8:
-            # In words of 16 bits (OW) pairs of pixels would be swapped.
-            raise CaseRefused("R08", why="8 bits in big endian")
-        yield Frames(image, pixels, frame_bytes(image, pixels, name), plugin, name)
+        try:
+            frames = _frames(image, name)
+        except CaseRefused:
+            raise
+        # A damaged element raises what its bytes happen to be.
+        except Exception as error:
+            raise CaseRefused("U01") from error
+        yield frames
+
+
+def _frames(image: ImageFile, name: str) -> Frames:
+    plugin = decoder_plugin(image.transfer_syntax)
+    pixels = pixel_type(image)
+    if not image.transfer_syntax.is_little_endian and pixels.allocated == 8:
+        # In words of 16 bits (OW) pairs of pixels would be swapped.
+        raise CaseRefused("R08", why="8 bits in big endian")
+    return Frames(image, pixels, frame_bytes(image, pixels, name), plugin, name)
 
 
 def pixel_digest(path: Path) -> str:

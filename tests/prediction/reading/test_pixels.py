@@ -166,6 +166,22 @@ def test_a_compressed_image_of_another_size_is_refused(
     assert refusal(changed(lambda d: setattr(d, keyword, size), name)) == "R08"
 
 
+@pytest.mark.parametrize(("keyword", "size"), [("Rows", 1), ("Rows", 63), ("Columns", 65)])
+def test_rle_of_another_length_is_refused(
+    changed: Callable[..., Path], keyword: str, size: int
+) -> None:
+    assert refusal(changed(lambda d: setattr(d, keyword, size), "rle")) == "R07"
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+def test_rle_of_another_type_is_refused(changed: Callable[..., Path], bits: int) -> None:
+    def retype(dataset: Dataset) -> None:
+        dataset.BitsAllocated = dataset.BitsStored = bits
+        dataset.HighBit = bits - 1
+
+    assert refusal(changed(retype, "rle")) == "R07"
+
+
 def test_a_transposed_matrix_is_refused_though_its_product_is_right(
     changed: Callable[..., Path],
 ) -> None:
@@ -338,6 +354,16 @@ def test_a_file_that_is_encoded_otherwise_than_it_says_is_not_shifted(
     path.write_bytes(raw.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\0\0\0"))
     assert path.read_bytes() != raw
     np.testing.assert_array_equal(first_frame(path), np.load(encodings / "expected_pixels.npy"))
+
+
+def test_an_element_of_an_impossible_type_is_no_error_of_the_program(
+    encodings: Path, tmp_path: Path
+) -> None:
+    raw = (encodings / "explicit_le.dcm").read_bytes()
+    path = tmp_path / "damaged.dcm"
+    path.write_bytes(raw.replace(b"\x28\0\x04\0CS", b"\x28\0\x04\0FD"))
+    assert refusal(path) == "U01"
+    assert len(pixel_digest(path)) == 64
 
 
 def test_a_decoder_that_panics_ends_no_run(changed: Callable[..., Path]) -> None:
