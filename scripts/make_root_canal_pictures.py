@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def panel(phantom: RootCanalPhantom) -> Pixels:
-    """Four squares: across the roots, along the most slices of pulp, the label there, and its shadow.
+    """Four squares: across the roots, along the longest pulp, the label there, and its shadow.
 
     Args:
         phantom: the case.
@@ -52,7 +52,7 @@ def panel(phantom: RootCanalPhantom) -> Pixels:
     grey = (np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)
     label = phantom.label > 0
     across = middle_of_canals(phantom)
-    along = int(np.argmax((label.sum(axis=2) > 0).sum(axis=0)))
+    along = int(np.argmax(label.any(axis=0).sum(axis=1)))
     shadow = np.where(label.any(axis=1), 255, 0).astype(np.uint8)
     tiles = [
         colored(grey[:, :, across]),
@@ -78,8 +78,10 @@ def colored(slice_: Pixels, label: NDArray[np.bool_] | None = None) -> Pixels:
 
 
 def beside(tiles: Sequence[Pixels]) -> Pixels:
-    """Tiles in a row, a gap after each."""
-    return np.concatenate([np.pad(tile, ((0, 0), (0, GAP), (0, 0))) for tile in tiles], axis=1)
+    """Tiles in a row, a gap after each, the lower ones filled up with black."""
+    height = max(len(tile) for tile in tiles)
+    padded = [np.pad(tile, ((0, height - len(tile)), (0, GAP), (0, 0))) for tile in tiles]
+    return np.concatenate(padded, axis=1)
 
 
 if __name__ == "__main__":
