@@ -144,7 +144,8 @@ def report(
         "`network` is the time inside the network; `windows` cuts, weights and adds up; `back` takes"
         " scores to labels on the grid of the source; `write` of medsemi also measures all structures"
         " and reads the file back. Nothing overlaps here, while a run reads and writes beside the"
-        " network.",
+        " network. Structures differ in brightness, so each also covers the rim of every brighter"
+        " one: all bounding boxes span the body, which is hard on `back` and `write`.",
     ]
     for scene in scenes:
         lines += ["", f"## {title(scene)}", "", *workflows(results, scene.name)]

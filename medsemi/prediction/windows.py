@@ -22,7 +22,7 @@ Triple = tuple[int, int, int]
 Average = Literal["probability", "logits"]
 
 # Finished scores that are normalized and handed on at once.
-PART_BYTES = 2**26
+PART_BYTES = 2**24
 # Mean of the summed weights in half precision: the least weight still counts with its probability, and
 # sums stay far below the largest half.
 HALF_TOTAL = 8.0
@@ -122,6 +122,7 @@ def stream_bands(
             scores = predict(torch.stack(windows)[:, None])
             for corner, window in zip(corners, scores, strict=True):
                 band.add(corner, window)
+            del windows, scores, window  # not held while the network works on the next ones
         following = starts[axis][number + 1 : number + 2] or [start + size[axis]]
         _hand_on(band, following[0] - start, start, before, shape, axis, consume)
 
