@@ -7,7 +7,7 @@ import itertools
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -29,6 +29,12 @@ lengths = st.floats(0.4, 6.0)
 counts = st.integers(1, 9)
 angles = st.floats(-180, 180)
 orientations = st.sampled_from(ORIENTATIONS)
+
+
+# By less than what counts as tilt: the slices are the third axis all the same.
+SLIGHTLY_TILTED = Grid(
+    (1, 1, 2), np.array([[1, 0, 0, 0], [0, 6, 4e-4, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+)
 
 
 @st.composite
@@ -98,10 +104,11 @@ def test_the_working_grid_is_orthogonal_and_covers_the_source(
 
 @settings(derandomize=True, max_examples=40, deadline=None)
 @given(grids(shear=0.4), st.tuples(*[st.booleans()] * 3), st.permutations(range(3)))
+@example(SLIGHTLY_TILTED, (False, False, False), [0, 2, 1])
 def test_how_an_image_is_stored_does_not_move_the_working_grid(
     source: Grid, flips: tuple[bool, bool, bool], order: list[int]
 ) -> None:
-    if source.shear_degrees > 0.1:  # of a tilted stack, the third axis is that of the slices
+    if source.shear_degrees > 1e-6:  # of a tilted stack, the third axis is that of the slices
         order = [*(axis for axis in order if axis != 2), 2]
     affine = source.affine.copy()
     affine[:3, :3] = source.affine[:3, order]
