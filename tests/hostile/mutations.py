@@ -11,7 +11,7 @@ import numpy as np
 
 # What a reader must make of a mutant that it does not refuse.
 SAME = "same"  # the image of the good file
-PARSED = "parsed"  # what an independent parser finds in the mutant
+PARSED = "parsed"  # what an independent parser finds in the mutant, or the image of the good file
 _LONG = {b"OB", b"OW", b"OF", b"OD", b"SQ", b"UN", b"UT", b"UC", b"UR", b"OL", b"OV"}
 _VRS = [b"US", b"SS", b"DS", b"IS", b"SQ", b"OB", b"UN", b"UT", b"FD", b"??", b"\0\0", b"ZZ"]
 SYNTAXES = [

@@ -9,6 +9,7 @@ import gzip
 import io
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,17 +80,42 @@ def dicom_plane(data: bytes, frame: int) -> Plane:
         return Plane(values, np.array(origin, float), steps)
 
 
-def check_dicom(case: Case, volume: Volume, planes: list[Plane]) -> None:
-    """Compare a volume with the planes that it was made of, in their order."""
+def check_dicom(case: Case, volume: Volume, planes: list[list[Plane]]) -> None:
+    """Compare a volume with the planes that it was made of.
+
+    Args:
+        case: of the volume.
+        volume: what was read.
+        planes: for each slice, in order, what it may hold.
+    """
     assert case.grid is not None
     index = case.slice_index or range(len(planes))
     if [round(i) for i in index] != list(range(case.grid.shape[2])):
         raise Contradiction("slices are not those of the grid")
-    for k, plane in enumerate(planes):
-        _same(volume.values[:, :, k], plane.values.T, f"values of slice {k}")
-        _near(case.grid.affine @ [0, 0, k, 1], [*plane.origin, 1], plane, f"place of slice {k}")
+    for k, allowed in enumerate(planes):
+        found = volume.values[:, :, k]
+        _one_of(allowed, lambda plane, found=found: _same(found, plane.values.T, "values"), k)
+        first = case.grid.affine @ [0, 0, k, 1]
+        _one_of(allowed, lambda plane, first=first: _near(first[:3], plane), k)
         for axis in range(2):
-            _aligned(case.grid.affine[:3, axis], plane.steps[axis], f"axis {axis} of slice {k}")
+            step = case.grid.affine[:3, axis]
+            _one_of(allowed, lambda plane, s=step, a=axis: _aligned(s, plane.steps[a]), k)
+
+
+def _one_of(allowed: list[Plane], compare: Callable[[Plane], None], number: int) -> None:
+    """One of the planes must fit."""
+    misfits = [_misfit(compare, plane) for plane in allowed]
+    if all(misfits):
+        raise Contradiction(f"slice {number}: {'; '.join(misfits)}")
+
+
+def _misfit(compare: Callable[[Plane], None], plane: Plane) -> str:
+    """Why a plane does not fit, empty if it does; one of a wrong type may make no sense at all."""
+    try:
+        compare(plane)
+    except (Contradiction, ValueError) as error:
+        return str(error) or "no sense"
+    return ""
 
 
 def _same(found: np.ndarray, expected: np.ndarray, what: str) -> None:
@@ -104,18 +130,18 @@ def _same(found: np.ndarray, expected: np.ndarray, what: str) -> None:
         raise Contradiction(f"{what} are not finite")
 
 
-def _near(found: np.ndarray, expected: list[float], plane: Plane, what: str) -> None:
+def _near(found: np.ndarray, plane: Plane) -> None:
     # A stack is one lattice if its origins lie within half a pixel of a line (rule D8).
     tolerance = MM + 0.5 * float(np.linalg.norm(plane.steps, axis=1).max())
-    if not np.linalg.norm(found - expected) <= tolerance:
-        raise Contradiction(f"{what}: {found} instead of {expected}")
+    if not np.linalg.norm(found - plane.origin) <= tolerance:
+        raise Contradiction(f"place: {found} instead of {plane.origin}")
 
 
-def _aligned(found: np.ndarray, expected: np.ndarray, what: str) -> None:
+def _aligned(found: np.ndarray, expected: np.ndarray) -> None:
     lengths = np.linalg.norm(found), np.linalg.norm(expected)
     cosine = found @ expected / (lengths[0] * lengths[1])
     if not (abs(lengths[0] / lengths[1] - 1) <= RELATIVE and cosine >= np.cos(np.radians(DEGREES))):
-        raise Contradiction(f"{what}: {found} instead of {expected}")
+        raise Contradiction(f"axis: {found} instead of {expected}")
 
 
 @dataclass(frozen=True)

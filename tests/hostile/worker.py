@@ -147,13 +147,13 @@ def check_stack(case: Case, volume: Volume, damaged: Path, original: bytes, muta
     planes = []
     for source in case.source.slices:
         if source.path != damaged:
-            planes.append(good_plane(source.path, source.frame))
+            planes.append([good_plane(source.path, source.frame)])
             continue
-        planes.append(oracle.dicom_plane(original, source.frame))
+        planes.append([oracle.dicom_plane(original, source.frame)])
         if mutant.allows == PARSED:
             # Where the independent parser gives up, only the intact image may be read.
             with suppress(Exception):
-                planes[-1] = oracle.dicom_plane(mutant.data, source.frame)
+                planes[-1].append(oracle.dicom_plane(mutant.data, source.frame))
     oracle.check_dicom(case, volume, planes)
 
 
