@@ -28,7 +28,7 @@ test: install  ## Run the quick tests
 test-slow: install  ## Run the slow tests (whole commands, kills, two ranks)
 	$(BIN)/python -m pytest -m "slow and not gpu" || [ $$? -eq 5 ]  # 5: there are none
 
-hostile: install  ## Let the program read 50,000 damaged files (about ten minutes)
+hostile: install  ## Let the program read 50,000 damaged files (six minutes on two cores)
 	$(BIN)/python tests/hostile/campaign.py --count 50000 --first 2000 --workers 2
 
 lint: install  ## Check style, types, layers and bundles
