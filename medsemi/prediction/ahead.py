@@ -117,10 +117,10 @@ class Behind:
         """
         if self._last is None:
             return
+        last = self._last
         try:
-            self._last.result(seconds)
-        except Exception:
-            self._last = None
-            raise
-        # An interruption, which is no `Exception`, leaves the piece to be waited for again.
-        self._last = None
+            last.result(seconds)
+        finally:
+            # A piece that goes on, after a time-out or an interruption, is waited for again.
+            if last.done():
+                self._last = None
