@@ -64,6 +64,7 @@ def deploy(
         if (stage / f"{name}.pt").is_file():
             _copy(stage / f"{name}.pt", building / "models" / f"{name}.pt")
     common = _as_trained(source / "configs" / "common.yaml", stage / "config.json")
+    common["bundle_root"] = "."
     header = "# The configuration that this network was trained with.\n"
     text = header + yaml.safe_dump(common, sort_keys=False)
     (building / "configs" / "common.yaml").write_text(text, encoding="utf-8")

@@ -3,7 +3,7 @@
 A bundle is code: its configuration names classes and holds expressions that are evaluated. Run only
 bundles that you trust as you trust a program. Weights are data, never unpickled code.
 
-Read are, of `configs/`: `common`, `inference` (needed) and `deployed`, each .yaml, .yml or .json; later
+Read are, of `configs/`: `common` and `inference` (needed), each .yaml, .yml or .json; later
 files replace keys of earlier ones. Built are `network_def` (or `network` where it is absent) and
 `inferer`, and what they refer to; nothing else of the configuration is evaluated but its imports.
 """
@@ -27,7 +27,7 @@ from medsemi.prediction.memory import activation_bytes
 from medsemi.prediction.model import Model
 from medsemi.prediction.windows import Triple, WindowPlan
 
-CONFIG_NAMES = ("common", "inference", "deployed")
+CONFIG_NAMES = ("common", "inference")
 SUFFIXES = (".yaml", ".yml", ".json")
 # Edge of a trial window along axes that a bundle takes whole.
 TRIAL_EDGE = 64

@@ -86,9 +86,8 @@ def quick_key(case: Case, model: Model, options: Options) -> str:
 
 
 def _circumstances(case: Case, model: Model, options: Options) -> list[Any]:
-    overlap = model.overlap if options.overlap is None else options.overlap
     version = __version__.split(".")[:2]
-    return [geometry_digest(case), model.digest, sorted(options.outputs), overlap, version]
+    return [geometry_digest(case), model.digest, sorted(options.outputs), options.overlap, version]
 
 
 def _digest(*parts: Any) -> str:  # noqa: ANN401  (JSON)

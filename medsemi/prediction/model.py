@@ -66,7 +66,6 @@ class Model:
         spacing: mm along each axis of `orientation`; None keeps that of the source.
         orientation: axis codes of the network's grid, such as RAS.
         intensity: preparation of values.
-        overlap: of sliding windows, 0 to 0.75.
         min_slices: fewer positions are no volume.
         max_volumes: more volumes in one series are not predicted unasked.
         body_part: DICOM body part that the model is meant for; empty if it does not matter.
@@ -84,7 +83,6 @@ class Model:
     spacing: tuple[float, float, float] | None = None
     orientation: str = "RAS"
     intensity: Intensity = field(default_factory=Intensity)
-    overlap: float = 0.5
     min_slices: int = 3
     max_volumes: int = 4
     body_part: str = ""
@@ -165,7 +163,6 @@ def _model(folder: Path, metadata: Mapping[str, Any], contract: Mapping[str, Any
         spacing=None if spacing is None else (spacing[0], spacing[1], spacing[2]),
         orientation=_orientation(contract.get("orientation", defaults.orientation)),
         intensity=_intensity(contract.get("intensity", {})),
-        overlap=float(contract.get("overlap", defaults.overlap)),
         min_slices=int(contract.get("min_slices", defaults.min_slices)),
         max_volumes=int(contract.get("max_volumes", defaults.max_volumes)),
         body_part=str(contract.get("body_part", "")),

@@ -48,6 +48,8 @@ def test_the_bundle_holds_what_the_run_was_trained_with(
     assert folder == stage / "bundle"
     common = yaml.safe_load((folder / "configs" / "common.yaml").read_text())
     assert (common["window"], common["filters"], common["stride"]) == ([32] * 3, 3, [16] * 3)
+    # As a bundle is run from its own folder.
+    assert common["bundle_root"] == "."
     # Where somebody's data lay is nobody's business.
     assert "archive" not in (folder / "configs" / "common.yaml").read_text()
     assert {p.name for p in (folder / "models").iterdir()} == {

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 from torch import nn
 
@@ -57,9 +58,8 @@ def test_later_files_overlay_earlier_ones(tmp_path: Path) -> None:
     folder = SMALL.write_bundle(tmp_path / "b")
     (folder / "configs/common.yaml").write_text("edge: 99\nroot: $@bundle_root\n")
     inferer = {**SMALL.WINDOW, "window": ["@edge", 8, 8], "stride": [4, 4, 4]}
-    nodes = {"channels": 2, "network_def": SMALL.NETWORK, "inferer": inferer}
+    nodes = {"edge": 12, "channels": 2, "network_def": SMALL.NETWORK, "inferer": inferer}
     (folder / "configs/inference.json").write_text(json.dumps(nodes))
-    (folder / "configs/deployed.yaml").write_text("edge: 12\n")
     assert loaded(folder).plan.size == (12, 8, 8)
 
 
@@ -238,9 +238,9 @@ def test_the_bundle_of_the_repository_is_accepted(repository: Path, tmp_path: Pa
     (folder / "models").mkdir()
     for path in (source / "configs").iterdir():
         (folder / "configs" / path.name).write_bytes(path.read_bytes())
-    (folder / "configs/deployed.yaml").write_text(
-        "filters: 4\nwindow: [32, 32, 16]\nstride: [16, 16, 8]\n"
-    )
+    common = yaml.safe_load((source / "configs/common.yaml").read_text())
+    common |= {"filters": 4, "window": [32, 32, 16], "stride": [16, 16, 8]}
+    (folder / "configs/common.yaml").write_text(yaml.safe_dump(common))
     torch.save(VNet(filters=4).state_dict(), folder / "models/model.pt")
     bundle = loaded(folder)
     assert bundle.plan.size == (32, 32, 16)

@@ -26,7 +26,7 @@ from medsemi.prediction.ledger import (
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
 
-MODEL = Model(Path("bundle"), "bundle", "1", "d1", ("CT",), (), overlap=0.5)
+MODEL = Model(Path("bundle"), "bundle", "1", "d1", ("CT",), ())
 SOURCE = Source("dicom", "CT", Path("a"), "a", 1, tags={"series_uid": "1.2"})
 CASE = Case(
     "key", "c1", "volume", (), "predict", (), SOURCE, Grid((4, 4, 4), np.eye(4)), (0, 1, 2, 3)
@@ -39,7 +39,9 @@ MOVED = np.eye(4) + np.eye(4, k=3) * 1e-3
     [
         (CASE, "other", MODEL, Options()),
         (CASE, "v", replace(MODEL, digest="d2"), Options()),
+        # The overlap of a bundle is that of its inferer, which nobody knows before it is built.
         (CASE, "v", MODEL, Options(overlap=0.25)),
+        (CASE, "v", MODEL, Options(overlap=0.5)),
         (CASE, "v", MODEL, Options(outputs=("nifti",))),
         (replace(CASE, grid=Grid((4, 4, 4), MOVED)), "v", MODEL, Options()),
         (replace(CASE, slice_index=(0, 1, 3)), "v", MODEL, Options()),
@@ -65,7 +67,6 @@ def test_a_new_version_makes_results_stale(monkeypatch: pytest.MonkeyPatch) -> N
     [
         Options(workers=8, overwrite="all", shard=(2, 3), device="cpu", strict=True),
         Options(outputs=("preview", "volumes", "seg", "nifti")),
-        Options(overlap=0.5),
         Options(gaps="fill", tilt="refuse"),
     ],
 )
