@@ -139,6 +139,9 @@ def test_an_interrupted_wait_can_be_repeated() -> None:
             if len(done) == 1:
                 raise Stop
 
+        def done(self) -> bool:
+            return len(done) > 1
+
     behind._last = Last()  # type: ignore[assignment]
     with pytest.raises(Stop):
         behind.wait()
