@@ -3,7 +3,7 @@
 Usage: python benchmarks/left_atrium_small.py --dataset DIR --runs DIR [--shard I/N] [--report]
 
 Each arm is the bundle with `small.yaml`, run by `python -m monai.bundle run`; a run that was
-killed continues. The honest protocol is scored on the validation cases of the manifest, with the
+killed continues, and a training that lies elsewhere keeps the rows that are written of it. The honest protocol is scored on the validation cases of the manifest, with the
 last checkpoint: student, teacher, and the student with batch-norm statistics of unmixed windows; with
 the default and with the published window setting. The paper protocol trains on the images of these cases
 too, without their labels; its scores here are of cases that it has seen and stand apart.
@@ -19,7 +19,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -128,6 +128,8 @@ def trainings(runs: Path) -> list[dict[str, object]]:
             continue
         seconds, steps = spent(arm, runs)
         start = {"protocol": arm.protocol, "seed": arm.seed, "method": arm.method}
+        made = (arm.folder(runs) / STAGES[arm.method][-1] / "model.pt").stat().st_mtime
+        start |= {"date": str(datetime.date.fromtimestamp(made))}
         start |= {"steps": steps, "minutes": round(seconds / 60)}
         for network, cases in (arm.scores(runs, "fast") or {"-": {}}).items():
             dice = [case["dice"] for case in cases.values()]
@@ -205,14 +207,37 @@ def table(rows: Sequence[dict[str, object]]) -> list[str]:
     return [*lines, *("| " + " | ".join(map(str, row.values())) + " |" for row in rows), ""]
 
 
+def merged(rows: Sequence[dict[str, object]], recorded: object) -> list[dict[str, object]]:
+    """Rows in the order of the arms, with what is recorded of trainings that do not lie here."""
+    order = {arm: place for place, arm in enumerate(arms())}
+
+    def arm_of(row: Mapping[str, object]) -> Arm:
+        method = str(row.get("method") or str(row["compared"]).split(":")[0].split()[0])
+        return Arm(str(row["protocol"]), int(str(row["seed"])), method)
+
+    here = {arm_of(row) for row in rows}
+    assert isinstance(recorded, list)
+    kept = [row for row in recorded if arm_of(row) not in here]
+    return sorted([*rows, *kept], key=lambda row: order[arm_of(row)])
+
+
 def report(runs: Path, path: Path) -> None:
     """Write the tables as Markdown, and their rows as JSON beside them."""
-    trained, compared = trainings(runs), comparisons(runs)
-    missing = [f"{a.protocol} {a.seed} {a.method}" for a in arms() if not a.finished(runs)]
+    record = path.with_suffix(".json")
+    written = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    trained = merged(trainings(runs), written.get("trainings", []))
+    compared = merged(comparisons(runs), written.get("comparisons", []))
+    seconds = window_seconds(runs) or written.get("window_seconds", "")
+    done = {(row["protocol"], row["seed"], row["method"]) for row in trained}
+    missing = [
+        f"{arm.protocol} {arm.seed} {arm.method}"
+        for arm in arms()
+        if (arm.protocol, arm.seed, arm.method) not in done
+    ]
     lines = [
         "# Left atrium at 1.25 mm, 8 labels: supervised and BCP",
         "",
-        f"Written by `python benchmarks/left_atrium_small.py` on {datetime.date.today()};"
+        f"Written by `python benchmarks/left_atrium_small.py`, last on {datetime.date.today()};"
         f" {platform.machine()}, {os.cpu_count()} CPU cores, one thread per training; `small.yaml`;"
         " last checkpoint, no component filter; the 12 validation cases of the honest protocol; mean ±"
         " SD over cases. The paper protocol trains on the images of these cases too, without their"
@@ -222,13 +247,13 @@ def report(runs: Path, path: Path) -> None:
         "Paired differences over the validation cases, with 95 % bootstrap intervals:",
         "",
         *table(compared),
-        window_seconds(runs),
+        seconds,
     ]
     if missing:
         lines += ["", f"Not trained yet: {', '.join(missing)}. The same command trains them."]
     path.write_text("\n".join(lines).rstrip() + "\n")
-    document = {"trainings": trained, "comparisons": compared}
-    path.with_suffix(".json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    document = {"trainings": trained, "comparisons": compared, "window_seconds": seconds}
+    record.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def main() -> None:
