@@ -1,0 +1,249 @@
+"""The report of the root-canal ablation, from its records alone.
+
+A patient's value is its mean over seeds; mean, standard deviation and intervals are over patients.
+Differences are of the same patients under the same seeds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Record = dict[str, Any]
+Values = NDArray[np.float64]
+FLOOR, COMPETITOR = "1", "2b"
+
+
+def write_report(plan: Mapping[str, Any], scale: str, folder: Path, output: Path) -> None:
+    """Write the tables of one scale as Markdown.
+
+    Args:
+        plan: the YAML file; rows are told in its order.
+        scale: name of the scale.
+        folder: the records.
+        output: the file that is written.
+    """
+    records, left_out = current_records(plan, scale, folder)
+    lines = [
+        "# CFC-Net on root-canal phantoms: the ablation",
+        "",
+        f"Written by `python benchmarks/root_canal_ablation.py --scale {scale} --report` from the"
+        " records in `root_canal_ablation/`; rows and settings are in `root_canal_ablation.yaml`.",
+        *setting_lines(plan, scale, records),
+        "",
+        "## Rows",
+        "",
+        "The teacher where there is one, else the student; Dice, clDice: mean ± SD over patients."
+        " *Seeds*: number of seeds, and SD of their mean Dice. *Canals*: found of all, mean over"
+        " seeds. *False*: false canals per tooth. *CPU*: minutes of all stages, a shared stage 0"
+        " counted in full; *wall* depends on what else the machine did.",
+        "",
+        *table([overview(row, plan, group) for row, group in records.items()]),
+        "## Differences",
+        "",
+        "Paired, over patients, with 95 % Student-t intervals; positive is better for the row. A"
+        " difference counts where its interval excludes 0 **and** it exceeds the seed-to-seed SD"
+        " in the table above. Many pairs are compared here and no interval is corrected for it.",
+        "",
+        *table(differences(plan, records)),
+        "## All networks (row 12: what to deploy)",
+        "",
+        "Students see their views. *students* and *all* are means of probabilities of two and of"
+        " three networks, at two and three times the cost of inference.",
+        "",
+        *table([line for row, group in records.items() for line in by_network(row, group)]),
+        *missing_lines(plan, records, left_out),
+    ]
+    output.write_text("\n".join(lines).rstrip() + "\n")
+
+
+def row_settings(plan: Mapping[str, Any], scale: str, name: str) -> dict[str, Any]:
+    """Everything that the result of a row depends on but the seed: `common`, `row` and `start`."""
+    row = plan["rows"][name]
+    described = {key: value for key, value in row.items() if key not in ("tests", "against")}
+    common = {**plan["common"], **plan["scales"][scale]}
+    return {"common": common, "row": described, "start": plan["starts"].get(row.get("start"))}
+
+
+def current_records(
+    plan: Mapping[str, Any], scale: str, folder: Path
+) -> tuple[dict[str, list[Record]], int]:
+    """Records by row, in the order of the plan, and how many have other settings than today's."""
+    found: dict[str, list[Record]] = {row: [] for row in plan["rows"]}
+    left_out = 0
+    for path in sorted(folder.glob(f"{scale}-*.json")):
+        record = json.loads(path.read_text())
+        row = record["row"]
+        if row in found and record["settings"] == row_settings(plan, scale, row):
+            found[row].append(record)
+        else:
+            left_out += 1
+    return {row: group for row, group in found.items() if group}, left_out
+
+
+def setting_lines(
+    plan: Mapping[str, Any], scale: str, records: Mapping[str, Sequence[Record]]
+) -> list[str]:
+    """What was run where and when."""
+    common = {**plan["common"], **plan["scales"][scale]}
+    phantoms = common["phantoms"]
+    every = [record for group in records.values() for record in group]
+    edge = "×".join(map(str, common["window"]))
+    unlabeled = phantoms["count"] - phantoms["labeled"] - phantoms["validation"] - phantoms["test"]
+    lines = [
+        "",
+        f"Scale `{scale}`: {common['start_steps']} + {common['steps']} optimizer steps; windows of"
+        f" {edge} voxels of {phantoms['spacing'][0]} mm; {phantoms['labeled']} labeled and {unlabeled}"
+        f" unlabeled phantoms, {phantoms['validation']} to validate on; U-Net of"
+        f" {common['channels']} channels; last checkpoint. Phantoms are made: no number says how"
+        " well a method works on patients.",
+    ]
+    if every:
+        dates, machines = ({record[key] for record in every} for key in ("date", "machine"))
+        revisions = {record["revision"][:9] or "unknown" for record in every}
+        lines += [
+            "",
+            f"{len(every)} trainings, {min(dates)} to {max(dates)}, on {'; '.join(sorted(machines))};"
+            f" revisions {', '.join(sorted(revisions))}.",
+        ]
+    return lines
+
+
+def main_network(record: Record) -> str:
+    """The network that stands for a row."""
+    return "teacher" if "teacher" in record["scores"] else "student"
+
+
+def values(group: Sequence[Record], metric: str, network: str | None = None) -> Values:
+    """Shape (seeds, patients); NaN where a metric is not defined."""
+    rows = [r["scores"][network or main_network(r)][metric] for r in group]
+    return np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=float)
+
+
+def per_patient(seeds_by_patients: Values) -> Values:
+    """Mean over seeds; patients without any value are left out."""
+    defined = ~np.isnan(seeds_by_patients).all(axis=0)
+    return np.asarray(np.nanmean(seeds_by_patients[:, defined], axis=0))
+
+
+def mean_sd(seeds_by_patients: Values) -> str:
+    """Mean ± SD over patients."""
+    patients = per_patient(seeds_by_patients)
+    if not len(patients):
+        return "-"
+    spread = f" ± {patients.std(ddof=1):.3f}" if len(patients) > 1 else ""
+    return f"{patients.mean():.3f}{spread}"
+
+
+def canals(group: Sequence[Record], network: str | None = None) -> str:
+    """Canals found of all canals, mean over seeds."""
+    found, all_of_them = (values(group, m, network) for m in ("canals_found", "canals"))
+    return f"{np.nansum(found, axis=1).mean():.1f} of {np.nansum(all_of_them, axis=1).mean():.0f}"
+
+
+def overview(row: str, plan: Mapping[str, Any], group: Sequence[Record]) -> dict[str, str]:
+    """One row of the first table."""
+    dice = values(group, "dice")
+    spread = f", {np.nanmean(dice, axis=1).std(ddof=1):.3f}" if len(group) > 1 else ""
+    times = [
+        [sum(s[k] for s in r["times"].values()) for r in group] for k in ("cpu_seconds", "seconds")
+    ]
+    cpu, wall = (np.mean(seconds) / 60 for seconds in times)
+    return {
+        "row": row,
+        "what": plan["rows"][row]["tests"],
+        "seeds": f"{len(group)}{spread}",
+        "Dice": mean_sd(dice),
+        "HD95 mm": f"{per_patient(values(group, 'hd95_mm')).mean():.2f}",
+        "clDice": mean_sd(values(group, "centerline_dice")),
+        "canals": canals(group),
+        "false": f"{np.nanmean(values(group, 'false_canals')):.1f}",
+        "CPU": f"{cpu:.1f}",
+        "wall": f"{wall:.1f}",
+    }
+
+
+def differences(
+    plan: Mapping[str, Any], records: Mapping[str, Sequence[Record]]
+) -> list[dict[str, str]]:
+    """Each row against the floor, the competitor, and the row that it is built on."""
+    pairs = [
+        (row, other)
+        for row in records
+        for other in dict.fromkeys([FLOOR, COMPETITOR, plan["rows"][row].get("against")])
+        if other in records and other != row
+    ]
+    return [difference(row, other, records[row], records[other]) for row, other in pairs]
+
+
+def difference(
+    row: str, other: str, these: Sequence[Record], those: Sequence[Record]
+) -> dict[str, str]:
+    """One row of the second table, over the seeds that both have."""
+    seeds = sorted({r["seed"] for r in these} & {r["seed"] for r in those})
+    mine, theirs = ([r for s in seeds for r in group if r["seed"] == s] for group in (these, those))
+    shown = {"row": row, "against": other, "seeds": str(len(seeds))}
+    if not seeds:
+        return {**shown, "Dice": "-", "better": "-", "clDice": "-", "canals found per tooth": "-"}
+    dice = per_patient(values(mine, "dice") - values(theirs, "dice"))
+    return {
+        **shown,
+        "Dice": interval(dice),
+        "better": f"{(dice > 0).sum()} of {len(dice)}",
+        "clDice": interval(
+            per_patient(values(mine, "centerline_dice") - values(theirs, "centerline_dice"))
+        ),
+        "canals found per tooth": interval(
+            per_patient(values(mine, "canals_found") - values(theirs, "canals_found"))
+        ),
+    }
+
+
+def interval(gains: Values) -> str:
+    """Mean with its 95 % Student-t interval."""
+    if len(gains) < 2:
+        return f"{gains.mean():+.3f}" if len(gains) else "-"
+    reach = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
+    return f"{gains.mean():+.3f} [{gains.mean() - reach:+.3f}, {gains.mean() + reach:+.3f}]"
+
+
+def by_network(row: str, group: Sequence[Record]) -> list[dict[str, str]]:
+    """Rows of the third table: all networks of one row."""
+    return [
+        {
+            "row": row,
+            "network": name,
+            "Dice": mean_sd(values(group, "dice", name)),
+            "HD95 mm": f"{per_patient(values(group, 'hd95_mm', name)).mean():.2f}",
+            "clDice": mean_sd(values(group, "centerline_dice", name)),
+            "canals": canals(group, name),
+        }
+        for name in group[0]["scores"]
+    ]
+
+
+def missing_lines(
+    plan: Mapping[str, Any], records: Mapping[str, Sequence[Record]], left_out: int
+) -> list[str]:
+    """What has no record yet, and what has one that does not count."""
+    lines = []
+    absent = [row for row in plan["rows"] if row not in records]
+    if absent:
+        lines += [f"Not trained yet: rows {', '.join(absent)}. The same command trains them.", ""]
+    if left_out:
+        lines += [f"{left_out} records of other settings than today's are left out.", ""]
+    return lines
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Rows as a Markdown table, and an empty line."""
+    if not rows:
+        return ["Nothing yet.", ""]
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    return [*lines, *("| " + " | ".join(row.values()) + " |" for row in rows), ""]
