@@ -6,6 +6,7 @@ Nothing here names a person, a host or a path.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import uuid
@@ -18,6 +19,8 @@ import torch
 import medsemi
 from medsemi.atomic import write_atomically
 
+# A training that a driver starts is told whose child it is; MLflow shows it below its parent.
+PARENT_VARIABLE = "MEDSEMI_PARENT_RUN"
 _GIT_SECONDS = 5
 
 
@@ -36,6 +39,12 @@ def training_id(output_dir: str | Path) -> str:
         with write_atomically(path) as temporary:
             temporary.write_text(json.dumps({"training": uuid.uuid4().hex}) + "\n")
     return str(json.loads(path.read_text())["training"])
+
+
+def parent_tags() -> dict[str, str]:
+    """The parent run that the environment names, as an MLflow tag; empty if there is none."""
+    parent = os.environ.get(PARENT_VARIABLE, "")
+    return {"mlflow.parentRunId": parent} if parent else {}
 
 
 def provenance_tags() -> dict[str, str]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from medsemi.atomic import write_atomically
 from medsemi.errors import MedsemiError
 from medsemi.training.history import History, Row, as_stored
-from medsemi.training.provenance import device_name, flattened, provenance_tags
+from medsemi.training.provenance import device_name, flattened, parent_tags, provenance_tags
 from medsemi.training.sender import Sender, Target, normalized_uri, without_password
 
 LONGEST_PARAMETER = 6000
@@ -84,7 +84,7 @@ class Tracker:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = self.history.keep_until(step)
-        self.tags |= provenance_tags() | {"medsemi.device": device_name(device)}
+        self.tags |= provenance_tags() | parent_tags() | {"medsemi.device": device_name(device)}
         record = self.folder / "run.json"
         known = json.loads(record.read_text()) if record.is_file() else {}
         address = without_password(self.target.tracking_uri)

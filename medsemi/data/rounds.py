@@ -1,0 +1,124 @@
+"""The data of the next round of self-training: true labels, and the pseudo-labels that are kept.
+
+A round is a data set of its own: a folder with links to what its manifest lists, and a manifest in
+which cases with a kept pseudo-label have become labeled. Test cases are in neither, so that
+nothing that trains on them can open one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medsemi.data.manifest import Case, Manifest, save_manifest
+from medsemi.errors import DataError
+
+LABELS = "pseudo_labels"
+RECORDS = "records"
+
+
+@dataclass(frozen=True)
+class PseudoLabel:
+    """Where a label that a network made comes from.
+
+    Attributes:
+        case_id: whose it is.
+        file: name of the label file.
+        stability: mean agreement of the other networks with the one that made it, 0..1.
+        agreement: Dice over all foreground voxels with each of them.
+        foreground: voxels of the label that are not background, on the grid of the network.
+        origin: digest of the weights, date, versions.
+    """
+
+    case_id: str
+    file: str
+    stability: float
+    agreement: Mapping[str, float]
+    foreground: int
+    origin: Mapping[str, str]
+
+
+def read_pseudo_labels(folder: str | Path) -> list[PseudoLabel]:
+    """Read `<folder>/records/<case>.json`, by the name of the case; none if there is none."""
+    paths = sorted(Path(folder).glob(f"{RECORDS}/*.json"))
+    return [PseudoLabel(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+
+
+def keep_stable(labels: Sequence[PseudoLabel], share: float) -> list[PseudoLabel]:
+    """Return the most stable labels, most stable first; ties go by the name of the case.
+
+    Args:
+        labels: of all unlabeled cases.
+        share: of them to keep, 0..1, rounded up; labels of stability 0 are never kept.
+
+    Source: Yang et al., ST++ (CVPR 2022), section 3.3, keeps one half, then all.
+    """
+    ordered = sorted(labels, key=lambda label: (-label.stability, label.case_id))
+    return [label for label in ordered[: math.ceil(share * len(labels))] if label.stability > 0]
+
+
+def make_round(
+    manifest: Manifest,
+    dataset_dir: str | Path,
+    kept: Sequence[PseudoLabel],
+    labels_dir: str | Path,
+    folder: str | Path,
+    name: str,
+) -> Manifest:
+    """Write the data set of a round: `<folder>/dataset` and `<folder>/manifest.json`.
+
+    Args:
+        manifest: of the first round; its true labels stay.
+        dataset_dir: where its paths start.
+        kept: labels that become training labels, each of an unlabeled case.
+        labels_dir: where their files lie.
+        folder: of the round; what is there of an earlier attempt is replaced.
+        name: of the new split.
+
+    Returns:
+        The new manifest.
+
+    Raises:
+        DataError: if a file is missing.
+    """
+    target, source = Path(folder) / "dataset", Path(dataset_dir).resolve()
+    shutil.rmtree(target, ignore_errors=True)
+    files = {label.case_id: label.file for label in kept}
+    document: dict[str, Any] = {
+        "name": name,
+        "classes": {str(number): text for number, text in manifest.classes.items()},
+        "description": f"{manifest.name}, with {len(files)} pseudo-labels.",
+        "labeled": [_entry(case) for case in manifest.labeled],
+        "unlabeled": [_entry(c) for c in manifest.unlabeled if c.case_id not in files],
+        "validation": [_entry(case) for case in manifest.validation],
+    }
+    for case in (*manifest.labeled, *manifest.unlabeled, *manifest.validation):
+        for path in (case.image, case.label):
+            if path is not None:
+                _link(source / path, target / path)
+    for case in manifest.unlabeled:
+        if case.case_id in files:
+            label = Path(LABELS) / files[case.case_id]
+            _link(Path(labels_dir).resolve() / files[case.case_id], target / label)
+            document["labeled"].append({**_entry(case), "label": label.as_posix()})
+    return save_manifest(document, Path(folder) / "manifest.json")
+
+
+def _entry(case: Case) -> dict[str, str]:
+    entry = {"case": case.case_id, "patient": case.patient, "image": case.image.as_posix()}
+    return entry if case.label is None else {**entry, "label": case.label.as_posix()}
+
+
+def _link(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise DataError(f"{source} is missing: check dataset_dir and manifest.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.symlink_to(source)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)

@@ -1,0 +1,112 @@
+"""Self-training in rounds: train, label the unlabeled cases, keep the stable labels, train again.
+
+python scripts/self_training.py --bundle BUNDLE --dataset_dir DATA --manifest MANIFEST.json
+    --output_dir runs/rounds --stages supervised --keep 0.5 1.0 --overlay BUNDLE/configs/small.yaml
+
+Run the same command again to continue. Everything after `--` is given to the bundle, such as
+`-- --seed 3 --learning_rate 0.02`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from medsemi.data.manifest import load_manifest
+from medsemi.errors import MedsemiError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when all rounds are done, 2 when something is refused or fails."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        last = run(options)
+    except MedsemiError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"The network of the last round is in {last}")
+    return 0
+
+
+def run(options: argparse.Namespace) -> Path:
+    """Run what is missing of all rounds.
+
+    Args:
+        options: the parsed command line.
+
+    Returns:
+        The run folder of the last training.
+
+    Raises:
+        MedsemiError: if the input is refused or a stage fails.
+    """
+    if not all(0 < share <= 1 for share in options.keep):
+        raise MedsemiError(f"--keep is {options.keep}; give shares above 0 and up to 1.")
+    manifest = load_manifest(options.manifest)
+    if not manifest.unlabeled:
+        raise MedsemiError(
+            f"{options.manifest} lists no unlabeled case; there is nothing to label."
+        )
+    # Loads torch and MLflow, which a mistyped command must not wait for.
+    from medsemi.training.rounds import Rounds, run_rounds
+    from medsemi.training.tracking import Tracker
+
+    overrides = _overrides(options.bundle_options)
+    output = options.output_dir.resolve()
+    place = f"sqlite:///{output.parent / 'mlflow.db'}"
+    overrides.setdefault("tracking_uri", place)
+    rounds = Rounds(
+        options.bundle.resolve(),
+        options.stages,
+        [path.resolve() for path in options.overlay],
+        options.dataset_dir.resolve(),
+        options.manifest.resolve(),
+        output,
+        options.keep,
+        overrides,
+    )
+    tracker = Tracker(
+        output / "rounds",
+        tracking_uri=overrides["tracking_uri"],
+        experiment_name=overrides.get("experiment_name", options.bundle.resolve().name),
+        run_name=f"{output.name}-rounds",
+        stage="rounds",
+        parameters={"keep": options.keep, "stages": options.stages, **overrides},
+        tags={"medsemi.manifest": manifest.name, "medsemi.manifest_digest": manifest.digest},
+    )
+    return run_rounds(rounds, tracker)
+
+
+def _overrides(given: Sequence[str]) -> dict[str, str]:
+    """`--a 1 --b=2` as a mapping."""
+    parts = [part for word in given for part in word.split("=", 1)]
+    names, values = parts[::2], parts[1::2]
+    if len(names) != len(values) or not all(name.startswith("--") for name in names):
+        raise MedsemiError(f"{' '.join(given)}: write pairs of --name and value after --.")
+    return {name[2:]: value for name, value in zip(names, values, strict=True)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary, usage = str(__doc__).split("\n", maxsplit=1)
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=summary, epilog=usage, formatter_class=style)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--dataset_dir", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--stages", nargs="+", default=["supervised"], help="default: supervised")
+    parser.add_argument("--overlay", type=Path, nargs="*", default=[])
+    help_keep = "share of the unlabeled cases kept after each round; default: 0.5 1.0"
+    parser.add_argument("--keep", type=float, nargs="+", default=[0.5, 1.0], help=help_keep)
+    parser.add_argument("bundle_options", nargs="*", help="after --: values of the bundle")
+    return parser
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""A round is a data set of true and kept labels, without a test case in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from medsemi.data.checks import check_training_data
+from medsemi.data.manifest import Manifest, load_manifest
+from medsemi.data.phantoms import make_phantoms
+from medsemi.data.rounds import PseudoLabel, keep_stable, make_round, read_pseudo_labels
+from medsemi.data.writing import write_nifti
+from medsemi.errors import DataError
+
+
+def label(case: str, stability: float) -> PseudoLabel:
+    return PseudoLabel(case, f"{case}.nii.gz", stability, {"teacher": stability}, 5, {"date": "d"})
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    make_phantoms(folder, count=6, shape=(16, 16, 16), labeled=1, validation=1, test=1)
+    return folder
+
+
+@pytest.fixture
+def manifest(data: Path) -> Manifest:
+    return load_manifest(data / "manifest.json")
+
+
+@pytest.fixture
+def labels(data: Path, manifest: Manifest, tmp_path: Path) -> Path:
+    """A label file for each unlabeled case, of its own first slices."""
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for case in manifest.unlabeled:
+        affine = nibabel.load(data / case.image).affine
+        array = np.zeros((16, 16, 16), np.uint8)
+        array[:4] = 1
+        write_nifti(folder / f"{case.case_id}.nii.gz", array, affine)
+    return folder
+
+
+def test_the_most_stable_share_is_kept() -> None:
+    labels = [label("a", 0.5), label("b", 0.9), label("c", 0.7), label("d", 0.1)]
+    assert [kept.case_id for kept in keep_stable(labels, 0.5)] == ["b", "c"]
+
+
+def test_one_label_of_three_is_kept_by_a_share_of_a_tenth() -> None:
+    labels = [label("a", 0.5), label("b", 0.9), label("c", 0.7)]
+    assert [kept.case_id for kept in keep_stable(labels, 0.1)] == ["b"]
+
+
+def test_the_name_decides_between_equally_stable_labels() -> None:
+    assert [k.case_id for k in keep_stable([label("b", 0.5), label("a", 0.5)], 0.5)] == ["a"]
+
+
+def test_a_label_without_stability_is_never_kept() -> None:
+    assert keep_stable([label("a", 0.0)], 1.0) == []
+
+
+def test_records_come_back_as_they_were(tmp_path: Path) -> None:
+    written = label("a", 0.25)
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "a.json").write_text(json.dumps(vars(written)))
+    assert read_pseudo_labels(tmp_path) == [written]
+    assert read_pseudo_labels(tmp_path / "absent") == []
+
+
+def test_kept_cases_become_labeled_and_training_accepts_the_round(
+    data: Path, manifest: Manifest, labels: Path, tmp_path: Path
+) -> None:
+    case = manifest.unlabeled[0].case_id
+    made = make_round(manifest, data, [label(case, 1.0)], labels, tmp_path / "round_1", "second")
+    assert [c.case_id for c in made.labeled] == [manifest.labeled[0].case_id, case]
+    assert case not in {c.case_id for c in made.unlabeled}
+    assert load_manifest(tmp_path / "round_1" / "manifest.json") == made
+    check_training_data(made, tmp_path / "round_1" / "dataset", tmp_path / "cache")
+
+
+def test_no_test_case_is_in_a_round(
+    data: Path, manifest: Manifest, labels: Path, tmp_path: Path
+) -> None:
+    kept = [label(case.case_id, 1.0) for case in manifest.unlabeled]
+    made = make_round(manifest, data, kept, labels, tmp_path / "round_1", "second")
+    assert not made.test
+    names = {path.name for path in (tmp_path / "round_1").rglob("*")}
+    assert not names & {case.image.name for case in manifest.test}
+
+
+def test_true_labels_of_unlabeled_cases_stay_away(
+    data: Path, manifest: Manifest, labels: Path, tmp_path: Path
+) -> None:
+    """Phantoms have label files of all cases; a round must link the made one."""
+    case = manifest.unlabeled[0]
+    make_round(manifest, data, [label(case.case_id, 1.0)], labels, tmp_path / "r", "second")
+    linked = [path.resolve() for path in (tmp_path / "r" / "dataset").rglob("*.nii.gz")]
+    assert (labels / f"{case.case_id}.nii.gz").resolve() in linked
+    assert data / "labels" / f"{case.case_id}.nii.gz" not in linked
+
+
+def test_a_missing_label_file_is_named(data: Path, manifest: Manifest, tmp_path: Path) -> None:
+    case = manifest.unlabeled[0].case_id
+    with pytest.raises(DataError, match=rf"{case}\.nii\.gz is missing"):
+        make_round(manifest, data, [label(case, 1.0)], tmp_path, tmp_path / "r", "second")

@@ -1,0 +1,126 @@
+"""Labels of unlabeled cases: on the grid of the image, with records, made once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd
+from torch import Tensor, nn
+
+from medsemi.data.manifest import Case
+from medsemi.data.writing import write_nifti
+from medsemi.errors import CheckpointError
+from medsemi.training.checkpoint import save_weights
+from medsemi.training.pseudo_labeling import PseudoLabeling
+
+AFFINE = np.array([[-2.0, 0, 0, 5], [0, 0, 3.0, 1], [0, 1.5, 0, 2], [0, 0, 0, 1]])
+CASE = Case("one", "one", Path("images/one.nii.gz"), None)
+
+
+class Threshold(nn.Module):
+    """Foreground where the image exceeds `level`."""
+
+    def __init__(self, level: float) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(level))
+
+    def forward(self, image: Tensor) -> Tensor:
+        above = image - self.level
+        return torch.cat([-above, above], 1)
+
+
+def probabilities(image: Tensor, network: nn.Module) -> Tensor:
+    return network(image).softmax(1)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    values = np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
+    write_nifti(tmp_path / CASE.image, values, AFFINE)
+    return tmp_path
+
+
+def labeling(data: Path) -> PseudoLabeling:
+    transforms = [LoadImaged("image"), EnsureChannelFirstd("image")]
+    oriented = Orientationd("image", axcodes="RAS", labels=None)
+    return PseudoLabeling(
+        network=Threshold(0.0),
+        weights_dir=data / "weights",
+        cases=[CASE],
+        dataset_dir=data,
+        preprocessing=Compose([*transforms, oriented]),
+        inference=probabilities,
+        output_dir=data / "made",
+        device="cpu",
+    )
+
+
+def export(data: Path, **levels: float) -> None:
+    for name, level in levels.items():
+        save_weights(data / "weights" / f"{name}.pt", Threshold(level))
+
+
+def test_the_label_lies_on_the_grid_of_the_image(data: Path) -> None:
+    export(data, model=0.3, student=0.3, teacher=0.1)
+    labeling(data).run()
+    image = nibabel.load(data / CASE.image)
+    label = nibabel.load(data / "made" / "labels" / "one.nii.gz")
+    np.testing.assert_array_equal(label.affine, image.affine)
+    np.testing.assert_array_equal(np.asarray(label.dataobj), np.asarray(image.dataobj) > 0.3)
+
+
+def test_stability_is_the_agreement_with_the_other_networks(data: Path) -> None:
+    export(data, model=0.3, student=0.3, teacher=0.1, snapshot_1=0.3, snapshot_2=0.6)
+    (made,) = labeling(data).run()
+    values = np.asarray(nibabel.load(data / CASE.image).dataobj)
+
+    def dice(one: float, other: float) -> float:
+        both = ((values > one) & (values > other)).sum()
+        return float(2 * both / ((values > one).sum() + (values > other).sum()))
+
+    assert made.agreement == pytest.approx(
+        {"teacher": dice(0.3, 0.1), "snapshot_2": dice(0.3, 0.6)}
+    )
+    assert made.stability == pytest.approx(np.mean(list(made.agreement.values())))
+    assert json.loads((data / "made" / "records" / "one.json").read_text()) == vars(made)
+
+
+def test_an_empty_label_is_not_stable(data: Path) -> None:
+    export(data, model=90.0, teacher=91.0)
+    (made,) = labeling(data).run()
+    assert (made.foreground, made.stability, made.agreement) == (0, 0.0, {"teacher": 1.0})
+
+
+def test_a_finished_case_is_not_labeled_again(data: Path) -> None:
+    export(data, model=0.3, teacher=0.1)
+    first = labeling(data).run()
+    path = data / "made" / "labels" / "one.nii.gz"
+    before = path.stat().st_mtime_ns
+    assert labeling(data).run() == first
+    assert path.stat().st_mtime_ns == before
+
+
+def test_other_weights_label_again(data: Path) -> None:
+    export(data, model=0.3, teacher=0.1)
+    (first,) = labeling(data).run()
+    export(data, model=0.4)
+    (second,) = labeling(data).run()
+    assert second.origin["weights"] != first.origin["weights"]
+    assert second.foreground < first.foreground
+
+
+def test_an_unfinished_training_is_named(data: Path) -> None:
+    with pytest.raises(CheckpointError, match="finish the training first"):
+        labeling(data).run()
+
+
+def test_one_network_alone_has_no_second_opinion(data: Path) -> None:
+    export(data, model=0.3, student=0.3)
+    with pytest.raises(CheckpointError, match="one network alone"):
+        labeling(data).run()

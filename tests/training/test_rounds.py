@@ -1,0 +1,75 @@
+"""Self-training in rounds, with the real bundle on phantoms."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from medsemi.data.manifest import load_manifest
+from medsemi.data.phantoms import make_phantoms
+
+
+def command(repository: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    bundle = repository / "bundles" / "left_atrium_mri_bcp"
+    line = [sys.executable, str(repository / "scripts" / "self_training.py")]
+    line += ["--bundle", str(bundle), "--dataset_dir", str(folder / "data")]
+    line += ["--manifest", str(folder / "data" / "manifest.json")]
+    line += ["--output_dir", str(folder / "runs" / "rounds")]
+    line += ["--overlay", str(bundle / "configs" / "demo.yaml")]
+    return subprocess.run(
+        [*line, *options], check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_rounds_train_on_what_the_round_before_labeled(repository: Path, tmp_path: Path) -> None:
+    make_phantoms(tmp_path / "data", count=6, shape=(32, 32, 32), labeled=2, validation=1, test=1)
+    options = ("--keep", "0.5", "--", "--pretrain_steps", "40", "--train_steps", "40")
+    options += ("--filters", "4", "--learning_rate", "0.05")
+    first = command(repository, tmp_path, *options)
+    assert first.returncode == 0, first.stdout[-1000:] + first.stderr[-2000:]
+
+    runs = tmp_path / "runs" / "rounds"
+    made = load_manifest(runs / "round_1" / "manifest.json")
+    assert (len(made.labeled), len(made.unlabeled), len(made.test)) == (3, 1, 0)
+    records = sorted((runs / "round_0" / "pseudo_label" / "records").glob("*.json"))
+    assert len(records) == 2
+    assert len(json.loads(records[0].read_text())["origin"]["weights"]) == 64
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    parent = json.loads((runs / "rounds" / "run.json").read_text())["run_id"]
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent]
+    assert {run.data.tags["medsemi.stage"] for run in children} == {"supervised"}
+    assert len(children) == 2
+    assert "kept" in client.get_run(parent).data.metrics
+
+    weights = runs / "round_1" / "supervised" / "model.pt"
+    before = weights.stat().st_mtime_ns
+    again = command(repository, tmp_path, *options)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert weights.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--keep", "1.5"), "give shares above 0 and up to 1"),
+        (("--", "--seed"), "write pairs of --name and value"),
+    ],
+)
+def test_wrong_input_is_one_sentence(
+    repository: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    make_phantoms(tmp_path / "data", count=4, shape=(16, 16, 16), labeled=1, validation=1, test=1)
+    done = command(repository, tmp_path, *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
