@@ -26,6 +26,8 @@ class MethodEntry:
         step_shares: arguments that are a number of steps -> usual share of the training, which
             their methods cannot know.
         dims: axes of the windows that it takes.
+        pretraining: class in the same module that trains its start on the labeled windows; empty
+            for a method that starts from fresh weights.
     """
 
     name: str
@@ -36,11 +38,17 @@ class MethodEntry:
     needs: tuple[str, ...] = ()
     step_shares: Mapping[str, float] = field(default_factory=dict)
     dims: tuple[int, ...] = (2, 3)
+    pretraining: str = ""
 
     @property
     def target(self) -> str:
         """The class by its full name, as `_target_` of a bundle takes it."""
         return f"medsemi.methods.{self.name}.{self.class_name}"
+
+    @property
+    def learns_unlabeled(self) -> bool:
+        """Whether it takes unlabeled windows; all do but the baseline."""
+        return self.name != "supervised"
 
 
 RAMP = {"rampup_steps": 0.3}
@@ -150,6 +158,7 @@ METHODS = (
         "Pastes labeled windows into unlabeled ones and back; a teacher labels the latter",
         "Bai et al., CVPR 2023",
         4 / 3,
+        pretraining="CopyPastePretraining",
     ),
     MethodEntry(
         "cfcnet",
@@ -158,6 +167,7 @@ METHODS = (
         "Zhou et al., arXiv 2504.11856 (a re-creation)",
         19 / 3,
         step_shares={"rampup_steps": 0.4},
+        pretraining="RandomViewPretraining",
     ),
 )
 

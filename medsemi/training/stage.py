@@ -13,18 +13,17 @@ from torch import nn
 
 from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume
-from medsemi.errors import CheckpointError
 from medsemi.evaluation.evaluate import Inference, evaluate_cases
 from medsemi.evaluation.metrics import ScoreSummary
+from medsemi.methods.method import Method
 from medsemi.parts.components import largest_component
 from medsemi.training.checkpoint import load_weights
+from medsemi.training.exported import load_exported
 from medsemi.training.recalibration import recalibrated
 from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import AMP_TYPES
 
 logger = logging.getLogger(__name__)
-
-NETWORKS = ("student", "teacher")
 
 
 class EvaluationStage:
@@ -47,6 +46,9 @@ class EvaluationStage:
         recalibration: StepStream | None = None,
         recalibration_steps: int = 0,
         extra_metrics: Sequence[str] = (),
+        method: Method | None = None,
+        networks: Mapping[str, nn.Module] | None = None,
+        recalibrated_networks: Sequence[str] = ("student",),
     ) -> None:
         """Remember what is scored.
 
@@ -65,6 +67,12 @@ class EvaluationStage:
             recalibration: unmixed training windows for batch-norm statistics.
             recalibration_steps: batches of them; 0 does not recalibrate.
             extra_metrics: names of further metrics, as `extra` of `evaluate_cases`.
+            method: what was trained; its own networks are scored, whatever their architecture, and
+                the tag `medsemi.deployed` names the one that it deploys. None scores all that were
+                exported, with the architecture of `network` or that of `networks`.
+            networks: by name, the architecture of those that have another one than `network`, such
+                as students that see views.
+            recalibrated_networks: which of the networks are recalibrated.
         """
         self.network, self.weights_dir, self.volumes = network, Path(weights_dir), list(volumes)
         self.inference, self.classes, self.output_dir = inference, dict(classes), Path(output_dir)
@@ -75,6 +83,8 @@ class EvaluationStage:
         self.recalibration = recalibration if recalibration_steps else None
         self.recalibration_steps = recalibration_steps
         self.extra_metrics = tuple(extra_metrics)
+        self.method, self.special = method, dict(networks or {})
+        self.recalibrated_networks = tuple(recalibrated_networks)
 
     def run(self) -> dict[str, ScoreSummary]:
         """Score all exported networks, write `cases.csv` and `summary.json`, and tell MLflow.
@@ -105,19 +115,29 @@ class EvaluationStage:
         return summaries
 
     def _networks(self) -> dict[str, nn.Module]:
-        paths = {name: self.weights_dir / f"{name}.pt" for name in NETWORKS}
-        found = {name: path for name, path in paths.items() if path.is_file()}
-        if not found:
-            msg = f"{self.weights_dir} holds no exported network: finish the training first."
-            raise CheckpointError(msg)
-        networks = {
-            name: load_weights(copy.deepcopy(self.network), path).to(self.device)
-            for name, path in found.items()
-        }
+        if self.method is None:
+            networks = load_exported(self.weights_dir, self.network, self.special, self.device)
+        else:
+            networks = self._networks_of(self.method)
         if self.recalibration is not None:
             batches = [self.recalibration[step] for step in range(self.recalibration_steps)]
-            student = recalibrated(networks["student"], batches, self.device)
-            networks["student_recalibrated"] = student
+            for name in self.recalibrated_networks:
+                result = recalibrated(networks[name], batches, self.device)
+                networks[f"{name}_recalibrated"] = result
+        return networks
+
+    def _networks_of(self, method: Method) -> dict[str, nn.Module]:
+        networks = {
+            name: load_weights(network, self.weights_dir / f"{name}.pt").to(self.device)
+            for name, network in method.networks.items()
+        }
+        deployed = method.inference_network
+        name = next(name for name, network in networks.items() if network is deployed)
+        average = self.weights_dir / "average.pt"
+        if average.is_file():
+            name, networks["average"] = "average", load_weights(copy.deepcopy(deployed), average)
+            networks["average"].to(self.device)
+        self.tracker.tags["medsemi.deployed"] = name
         return networks
 
     def _report(self, name: str, summary: ScoreSummary) -> None:
