@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count, islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,12 +17,37 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from medsemi.batch import Batch, Sub
-from medsemi.data.volumes import Volume
+from medsemi.data.stretching import changed, draw_change, stretched
 from medsemi.data.windows import FLIP_RULES, cut_window, draw_foreground, draw_window
 from medsemi.errors import ConfigError
 from medsemi.seeds import derive_seed
 
 Augmentation = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+WINDOW_RULES = ("cut", "stretch")
+
+
+class Windowed(Protocol):
+    """What windows are cut from: `medsemi.data.volumes.Volume`, or a slice of one."""
+
+    @property
+    def case_id(self) -> str:
+        """Name of the case."""
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """Intensities, (channels, *space)."""
+
+    @property
+    def label(self) -> NDArray[np.uint8] | None:
+        """Class indices, (*space); None for an unlabeled case."""
+
+    @property
+    def foreground(self) -> NDArray[np.int64]:
+        """Flat indices of the voxels with a class above 0."""
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Edge lengths of a voxel in mm, one per spatial axis."""
 
 
 class StepStream(Dataset[Batch]):
@@ -30,8 +55,8 @@ class StepStream(Dataset[Batch]):
 
     def __init__(
         self,
-        labeled: Sequence[Volume],
-        unlabeled: Sequence[Volume],
+        labeled: Sequence[Windowed],
+        unlabeled: Sequence[Windowed],
         *,
         window: Sequence[int],
         labeled_windows: int,
@@ -40,14 +65,15 @@ class StepStream(Dataset[Batch]):
         flip_rule: str = "published",
         augmentation: Augmentation | None = None,
         foreground_probability: float = 0.0,
+        window_rule: str = "cut",
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         """Remember what a batch is made of; nothing is read.
 
         Args:
-            labeled: volumes with labels.
-            unlabeled: volumes whose labels are not read; may be empty if none are asked for.
+            labeled: volumes, or slices of volumes, with labels.
+            unlabeled: those whose labels are not read; may be empty if none are asked for.
             window: spatial shape of a window, in voxels.
             labeled_windows: labeled windows of a batch, on each rank.
             unlabeled_windows: unlabeled windows of a batch, on each rank; 0 gives none.
@@ -57,6 +83,9 @@ class StepStream(Dataset[Batch]):
                 each window, and called without a label for unlabeled ones.
             foreground_probability: of a labeled window to be centered on a voxel of the
                 foreground, 0..1; 0, as published, lets every window lie anywhere.
+            window_rule: `cut` takes windows of the volume as it is; `stretch` resizes the whole slice
+                to the window, as published for cardiac slices (`flip_rule` and
+                `foreground_probability` then mean nothing).
             rank: number of this process.
             world_size: count of processes that share the training.
 
@@ -67,11 +96,14 @@ class StepStream(Dataset[Batch]):
         self.window = tuple(int(n) for n in window)
         self.labeled_windows, self.unlabeled_windows = labeled_windows, unlabeled_windows
         self.seed, self.flip_rule, self.augmentation = seed, flip_rule, augmentation
-        self.foreground_probability = foreground_probability
+        self.foreground_probability, self.window_rule = foreground_probability, window_rule
         self.rank, self.world_size = rank, world_size
         self._check()
 
     def _check(self) -> None:
+        if self.window_rule not in WINDOW_RULES:
+            msg = f"window_rule is '{self.window_rule}'; it must be cut or stretch."
+            raise ConfigError(msg)
         if self.flip_rule not in FLIP_RULES:
             msg = f"flip_rule is '{self.flip_rule}'; it must be one of {', '.join(FLIP_RULES)}."
             raise ConfigError(msg)
@@ -86,6 +118,9 @@ class StepStream(Dataset[Batch]):
         axes = self.labeled[0].image.ndim - 1
         if len(self.window) != axes:
             msg = f"window has {len(self.window)} axes and the volumes have {axes}; give {axes}."
+            raise ConfigError(msg)
+        if self.window_rule == "stretch" and axes != 2:
+            msg = "window_rule is 'stretch', which is for slices; take 'cut' for volumes."
             raise ConfigError(msg)
 
     def __getitem__(self, step: int) -> Batch:
@@ -105,7 +140,7 @@ class StepStream(Dataset[Batch]):
         cases = self.labeled if role == "labeled" else self.unlabeled
         return np.random.default_rng(derive_seed(self.seed, role, *key)).permutation(len(cases))
 
-    def _sub(self, volumes: Sequence[Volume], step: int, role: str) -> Sub:
+    def _sub(self, volumes: Sequence[Windowed], step: int, role: str) -> Sub:
         images, labels = [], []
         for slot, volume in enumerate(volumes):
             seed = derive_seed(self.seed, step, self.rank, role, slot)
@@ -120,8 +155,10 @@ class StepStream(Dataset[Batch]):
         return Sub(torch.stack(images), stacked, tuple(v.case_id for v in volumes))
 
     def _window(
-        self, volume: Volume, probability: float, generator: np.random.Generator
+        self, volume: Windowed, probability: float, generator: np.random.Generator
     ) -> dict[str, Any]:
+        if self.window_rule == "stretch":
+            return self._stretched(volume, generator)
         shape, center = volume.image.shape[1:], None
         if probability:
             center = draw_foreground(volume.foreground, shape, probability, generator)
@@ -129,6 +166,13 @@ class StepStream(Dataset[Batch]):
         data: dict[str, Any] = {"image": cut_window(volume.image, draw, self.window)}
         if volume.label is not None:
             data["label"] = cut_window(volume.label, draw, self.window)
+        return data
+
+    def _stretched(self, volume: Windowed, generator: np.random.Generator) -> dict[str, Any]:
+        change = draw_change(generator)
+        data: dict[str, Any] = {"image": stretched(changed(volume.image, change), self.window)}
+        if volume.label is not None:
+            data["label"] = stretched(changed(volume.label, change), self.window)
         return data
 
     def _augmented(self, data: dict[str, Any], seed: int) -> dict[str, Any]:
