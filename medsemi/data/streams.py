@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from medsemi.batch import Batch, Sub
+from medsemi.data.geometry import Geometry, cut_turned, turned_axes
 from medsemi.data.stretching import changed, draw_change, stretched
-from medsemi.data.windows import FLIP_RULES, cut_window, draw_foreground, draw_window
+from medsemi.data.windows import FLIP_RULES, draw_foreground, draw_window
 from medsemi.errors import ConfigError
 from medsemi.seeds import derive_seed
 
@@ -64,6 +65,7 @@ class StepStream(Dataset[Batch]):
         seed: int,
         flip_rule: str = "published",
         augmentation: Augmentation | None = None,
+        geometry: Geometry | None = None,
         foreground_probability: float = 0.0,
         window_rule: str = "cut",
         rank: int = 0,
@@ -81,6 +83,7 @@ class StepStream(Dataset[Batch]):
             flip_rule: see `draw_window`.
             augmentation: random transforms of one window {"image", "label"}; it is seeded for
                 each window, and called without a label for unlabeled ones.
+            geometry: how windows are rotated and scaled; None cuts them straight.
             foreground_probability: of a labeled window to be centered on a voxel of the
                 foreground, 0..1; 0, as published, lets every window lie anywhere.
             window_rule: `cut` takes windows of the volume as it is; `stretch` resizes the whole slice
@@ -97,7 +100,7 @@ class StepStream(Dataset[Batch]):
         self.labeled_windows, self.unlabeled_windows = labeled_windows, unlabeled_windows
         self.seed, self.flip_rule, self.augmentation = seed, flip_rule, augmentation
         self.foreground_probability, self.window_rule = foreground_probability, window_rule
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.geometry = rank, world_size, geometry
         self._check()
 
     def _check(self) -> None:
@@ -163,9 +166,13 @@ class StepStream(Dataset[Batch]):
         if probability:
             center = draw_foreground(volume.foreground, shape, probability, generator)
         draw = draw_window(shape, self.window, self.flip_rule, generator, center)
-        data: dict[str, Any] = {"image": cut_window(volume.image, draw, self.window)}
+        matrix = None
+        if self.geometry is not None:
+            spacing = turned_axes(volume.spacing, draw.turns)
+            matrix = self.geometry.draw(spacing, generator)
+        data: dict[str, Any] = {"image": cut_turned(volume.image, draw, self.window, matrix)}
         if volume.label is not None:
-            data["label"] = cut_window(volume.label, draw, self.window)
+            data["label"] = cut_turned(volume.label, draw, self.window, matrix)
         return data
 
     def _stretched(self, volume: Windowed, generator: np.random.Generator) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FLIP_RULES = ("published", "symmetric", "none")
+FLIP_RULES = ("published", "symmetric", "all", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ def draw_window(
         shape: spatial shape of the volume.
         window: spatial shape of the window, in voxels.
         flip_rule: `published` always mirrors one of the first two axes, so that only mirrored
-            anatomy is seen; `symmetric` mirrors each of them with probability one half; `none`
-            neither turns nor mirrors.
+            anatomy is seen; `symmetric` mirrors each of them with probability one half, `all` every
+            axis (turns stay in the plane of the first two); `none` neither turns nor mirrors.
         generator: where all numbers come from.
         center: voxel of the volume that the middle of the window is put on, as far as the volume
             (or the padded one) allows; None draws the place.
@@ -57,7 +57,7 @@ def draw_window(
     each axis is drawn too.
     """
     turns = 0 if flip_rule == "none" else int(generator.integers(4))
-    flips = _draw_flips(flip_rule, generator)
+    flips = _draw_flips(flip_rule, len(shape), generator)
     space = (shape[1], shape[0], *shape[2:]) if turns % 2 else tuple(shape)
     padding = padding_before(space, window)
     limits = [n + pad - w for n, w, pad in zip(space, window, padding, strict=True)]
@@ -120,12 +120,13 @@ def draw_foreground(
     return tuple(int(i) for i in np.unravel_index(index, tuple(shape)))
 
 
-def _draw_flips(rule: str, generator: np.random.Generator) -> tuple[int, ...]:
+def _draw_flips(rule: str, axes: int, generator: np.random.Generator) -> tuple[int, ...]:
     if rule == "none":
         return ()
     if rule == "published":
         return (int(generator.integers(2)),)
-    return tuple(axis for axis in (0, 1) if generator.random() < 0.5)
+    mirrored = range(axes if rule == "all" else 2)
+    return tuple(axis for axis in mirrored if generator.random() < 0.5)
 
 
 def padding_before(space: Sequence[int], window: Sequence[int]) -> tuple[int, ...]:

@@ -9,6 +9,8 @@ import torch
 from monai.inferers import Inferer, SlidingWindowInferer
 from torch import Tensor
 
+from medsemi.parts.mirrors import mirrored_logits
+
 
 class WindowInference(Inferer):
     """Class probabilities of a volume from overlapping windows.
@@ -27,6 +29,8 @@ class WindowInference(Inferer):
         average: what is averaged where windows overlap, "probability" or "logits".
         weighting: "constant" for a plain mean; "gaussian" lets the middle of a window count more.
         windows_per_batch: windows in one forward pass.
+        mirror_axes: spatial axes, from 0, along which windows are mirrored; the network sees each
+            window in all 2^n forms, whose probabilities are averaged.
 
     Raises:
         ValueError: if the arguments contradict each other.
@@ -39,11 +43,13 @@ class WindowInference(Inferer):
         average: Literal["probability", "logits"] = "probability",
         weighting: Literal["constant", "gaussian"] = "constant",
         windows_per_batch: int = 1,
+        mirror_axes: Sequence[int] = (),
     ) -> None:
         super().__init__()
         window = tuple(window)
         stride = tuple(max(edge // 2, 1) for edge in window) if stride is None else tuple(stride)
         _check(window, stride, average, weighting)
+        self.mirror_axes = _checked_axes(mirror_axes, len(window))
         self.window = window
         self.stride = stride
         self.average = average
@@ -70,12 +76,19 @@ class WindowInference(Inferer):
         Returns:
             Probabilities (batch, classes, *space).
         """
+
+        def logits(windows: Tensor, *args: object, **kwargs: object) -> Tensor:
+            def mirrored(form: Tensor) -> Tensor:
+                return network(form, *args, **kwargs)
+
+            return mirrored_logits(mirrored, windows, self.mirror_axes)
+
         if self.average == "logits":
-            return self._stitched(inputs, network, *args, **kwargs).softmax(dim=1)
+            return self._stitched(inputs, logits, *args, **kwargs).softmax(dim=1)
 
         def probabilities(windows: Tensor, *args: object, **kwargs: object) -> Tensor:
             # Half precision from autocast would cost digits in the sum over windows.
-            return network(windows, *args, **kwargs).float().softmax(dim=1)
+            return logits(windows, *args, **kwargs).float().softmax(dim=1)
 
         return self._stitched(inputs, probabilities, *args, **kwargs)
 
@@ -131,6 +144,15 @@ def _check(window: tuple[int, ...], stride: tuple[int, ...], average: str, weigh
         raise ValueError(f"average is {average!r}; use 'probability' or 'logits'.")
     if weighting not in ("constant", "gaussian"):
         raise ValueError(f"weighting is {weighting!r}; use 'constant' or 'gaussian'.")
+
+
+def _checked_axes(axes: Sequence[int], count: int) -> tuple[int, ...]:
+    chosen = tuple(int(axis) for axis in axes)
+    if len(set(chosen)) != len(chosen) or not all(0 <= axis < count for axis in chosen):
+        raise ValueError(
+            f"mirror_axes is {list(axes)}; name each of 0 to {count - 1} at most once."
+        )
+    return chosen
 
 
 def _overlap(window: int, stride: int) -> float:

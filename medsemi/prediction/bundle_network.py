@@ -97,7 +97,8 @@ def read_plan(inferer: object) -> WindowPlan:
             "configs/inference: inferer slides no window over three axes; use MONAI's"
             " SlidingWindowInferer"
         )
-    return WindowPlan(tuple(window), tuple(stride), weighting, average)
+    mirrors = tuple(getattr(inferer, "mirror_axes", ()))
+    return WindowPlan(tuple(window), tuple(stride), weighting, average, mirror_axes=mirrors)
 
 
 def _monai_plan(inferer: SlidingWindowInferer) -> WindowPlan:

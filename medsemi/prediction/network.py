@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medsemi.parts.mirrors import mirrored_logits
 from medsemi.prediction.agreement import agreement_findings, dice_of_labels
 from medsemi.prediction.bundle_network import load_network
 from medsemi.prediction.case import Case, Grid, Segmentation, Volume
@@ -321,7 +322,7 @@ class _Run:
         """Probabilities or logits, (batch, classes, *window)."""
         try:
             with _precision(windows.device):
-                scores: Tensor = network(windows)
+                scores = mirrored_logits(network, windows, self.plan.mirror_axes)
         except Exception as error:
             if is_out_of_memory(error):
                 raise

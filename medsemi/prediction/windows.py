@@ -40,6 +40,7 @@ class WindowPlan:
         sigma_scale: SD of the gaussian along each axis, as a part of the window.
         padding: how axes shorter than the window are filled, a mode of `torch.nn.functional.pad`.
         padding_value: of the mode `constant`.
+        mirror_axes: along which windows are mirrored; the network sees each in all 2^n forms.
     """
 
     size: Triple
@@ -49,6 +50,7 @@ class WindowPlan:
     sigma_scale: tuple[float, float, float] = (0.125, 0.125, 0.125)
     padding: str = "constant"
     padding_value: float = 0.0
+    mirror_axes: tuple[int, ...] = ()
 
     def with_overlap(self, overlap: float) -> WindowPlan:
         """The same windows with another overlap, 0 to below 1, along every axis."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from medsemi.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -45,3 +49,69 @@ class Polynomial:
         """Return the learning rate of `step` (from 0)."""
         left = max(1.0 - step / self.steps, 0.0)
         return float(self.rate) * float(left ** float(self.power))
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Let the rate fall to zero over `steps` along half a cosine.
+
+    Source: Loshchilov, Hutter: SGDR, ICLR 2017, without restarts.
+    """
+
+    rate: float
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step` (from 0)."""
+        done = min(step / self.steps, 1.0)
+        return float(self.rate) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Let the rate of another schedule rise linearly over the first `steps`."""
+
+    schedule: Callable[[int], float]
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step` (from 0)."""
+        return self.schedule(step) * min((step + 1) / self.steps, 1.0)
+
+
+def build_schedule(
+    rule: str,
+    *,
+    rate: float,
+    steps: int,
+    warmup_steps: int = 0,
+    factor: float = 0.1,
+    every: int = 2500,
+) -> Callable[[int], float]:
+    """Return the schedule that a configuration names.
+
+    Args:
+        rule: `constant`, `step` (`StepDecay`), `polynomial` or `cosine`.
+        rate: the highest learning rate.
+        steps: length of the training, over which `polynomial` and `cosine` fall to zero.
+        warmup_steps: first steps, in which the rate rises; 0 for none.
+        factor: of `step`.
+        every: of `step`.
+
+    Raises:
+        ConfigError: for an unknown rule, or a warm-up that is longer than the training.
+    """
+    schedules: dict[str, Callable[[int], float]] = {
+        "constant": Constant(rate),
+        "step": StepDecay(rate, factor, every),
+        "polynomial": Polynomial(rate, steps),
+        "cosine": Cosine(rate, steps),
+    }
+    if rule not in schedules:
+        known = ", ".join(schedules)
+        raise ConfigError(f"schedule_rule is '{rule}'; it must be published or one of {known}.")
+    if not 0 <= warmup_steps <= steps:
+        raise ConfigError(
+            f"warmup_steps is {warmup_steps}; give 0 to {steps}, the training's steps."
+        )
+    return WarmUp(schedules[rule], warmup_steps) if warmup_steps else schedules[rule]

@@ -17,8 +17,11 @@ from medsemi.batch import Batch
 from medsemi.data.streams import StepStream, step_loader
 from medsemi.errors import ConfigError, MedsemiError
 from medsemi.methods.method import LossTerms, Method
+from medsemi.parts.intensity_augmentation import IntensityAugmentation
+from medsemi.parts.teacher import EmaTeacher
 from medsemi.seeds import derive_generator, derive_seed
 from medsemi.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from medsemi.training.student_views import StudentViews
 
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -44,6 +47,8 @@ class SemiSupervisedTrainer(Trainer):
         learning_rate: Callable[[int], float] | None = None,
         amp: str = "none",
         gradient_clip: float | None = None,
+        intensity: IntensityAugmentation | None = None,
+        weight_average: float = 0.0,
         channels_last: bool | None = None,
         compile: bool = False,  # noqa: A002  (the word that torch and MONAI use)
         num_workers: int = 0,
@@ -65,6 +70,9 @@ class SemiSupervisedTrainer(Trainer):
             learning_rate: step -> rate; None leaves that of the optimizer.
             amp: `none`, `bf16` or `fp16` (CUDA only).
             gradient_clip: largest norm of the gradient; None does not clip.
+            intensity: how intensities of what learning networks see are changed; None leaves them.
+            weight_average: share of a moving average of the deployed weights that stays at each
+                step; that average is deployed then. 0 deploys the network of the method.
             channels_last: memory format of the networks; None takes the faster one.
             compile: compile the networks in place.
             num_workers: processes that prepare batches; the result does not depend on it.
@@ -88,7 +96,13 @@ class SemiSupervisedTrainer(Trainer):
         if compile:
             for network in method.networks.values():
                 network.compile()
-        self.network = method.inference_network
+        if not 0 <= weight_average < 1:
+            raise ConfigError(f"weight_average is {weight_average}; give 0 to below 1.")
+        self.average: EmaTeacher | None = None
+        if weight_average:
+            self.average = EmaTeacher(method.inference_network, weight_average, "average")
+        self.views = StudentViews(intensity or IntensityAugmentation(0.0), method.networks)
+        self.network = self.deployed
         self.optimizer, self.learning_rate = optimizer, learning_rate
         self.gradient_clip = gradient_clip
         self.stream, self.steps, self.num_workers = stream, int(steps), num_workers
@@ -104,6 +118,18 @@ class SemiSupervisedTrainer(Trainer):
     def checkpoint(self) -> Path:
         """The file that a killed training continues from."""
         return self.output_dir / "last.pt"
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The networks that are scored: those of the method, and the average of its weights."""
+        if self.average is None:
+            return self.method.networks
+        return {**self.method.networks, "average": self.average.network}
+
+    @property
+    def deployed(self) -> nn.Module:
+        """The network that is used for inference."""
+        return self.method.inference_network if self.average is None else self.average.network
 
     def run(self) -> None:  # type: ignore[override]  # MONAI's workflows take no data here
         """Train to the last step, from the last checkpoint if there is one.
@@ -130,6 +156,8 @@ class SemiSupervisedTrainer(Trainer):
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.loss_scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         epoch = {"max_epochs": 1, "epoch_length": self.steps}
         self.load_state_dict({"iteration": state["step"], **epoch})
         return int(state["step"])
@@ -139,6 +167,7 @@ class SemiSupervisedTrainer(Trainer):
         seed, rank = self.stream.seed, self.stream.rank
         torch.manual_seed(derive_seed(seed, step, rank, "network"))
         self.method.train()
+        self.views.begin(seed, step, rank)
         batch = batchdata.to(device)
         draws = self.method.draw(batch, derive_generator(seed, step, rank, "draws"))
         self.optimizer.zero_grad(set_to_none=True)
@@ -147,6 +176,8 @@ class SemiSupervisedTrainer(Trainer):
         self.loss_scaler.scale(terms.total).backward()
         rate = self._optimize(step)
         self.method.after_step(step)
+        if self.average is not None:
+            self.average.follow(self.method.inference_network, step)
         return terms.detached() | {"learning_rate": torch.tensor(rate)}
 
     def _optimize(self, step: int) -> float:
@@ -169,12 +200,14 @@ class SemiSupervisedTrainer(Trainer):
             )
             raise MedsemiError(msg)
         if self.stream.rank == 0:
-            state = {
+            state: dict[str, Any] = {
                 "method": self.method.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.loss_scaler.state_dict(),
                 "step": engine.state.iteration,
             }
+            if self.average is not None:
+                state["average"] = self.average.state_dict()
             save_checkpoint(self.checkpoint, state, self.settings)
 
     def _finish(self, engine: Engine) -> None:
@@ -191,9 +224,9 @@ class SemiSupervisedTrainer(Trainer):
         self._save(engine)
 
     def _export(self) -> None:
-        for name, network in self.method.networks.items():
+        for name, network in self.networks.items():
             save_weights(self.output_dir / f"{name}.pt", network)
-        save_weights(self.output_dir / "model.pt", self.method.inference_network)
+        save_weights(self.output_dir / "model.pt", self.deployed)
 
 
 def place(method: Method, device: torch.device, channels_last: bool | None) -> Method:

@@ -124,7 +124,7 @@ def test_augmentation_is_seeded_by_step_and_slot(volumes: list[Volume]) -> None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"flip_rule": "sometimes"}, "published, symmetric, none"),
+        ({"flip_rule": "sometimes"}, "published, symmetric, all, none"),
         ({"window": (8, 8)}, "window has 2 axes"),
         ({"foreground_probability": 1.5}, "give 0 to 1"),
     ],

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from medsemi.training.schedules import Constant, Polynomial, StepDecay
+from medsemi.errors import ConfigError
+from medsemi.training.schedules import (
+    Constant,
+    Cosine,
+    Polynomial,
+    StepDecay,
+    WarmUp,
+    build_schedule,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,3 +47,27 @@ def test_text_numbers_of_a_configuration_are_numbers() -> None:
     # YAML reads 1e-2 without a dot as text.
     assert StepDecay(rate="1e-2")(0) == 0.01  # type: ignore[arg-type]
     assert isinstance(Constant(1)(0), float)
+
+
+def test_a_cosine_falls_from_the_rate_to_zero() -> None:
+    rate = Cosine(0.01, 100)
+    assert [rate(s) for s in (0, 50, 100, 150)] == pytest.approx([0.01, 0.005, 0, 0], abs=1e-12)
+
+
+def test_a_warm_up_rises_to_the_schedule() -> None:
+    rate = WarmUp(Constant(0.1), 4)
+    assert [rate(step) for step in range(6)] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+
+
+def test_schedules_by_name() -> None:
+    options = {"rate": 0.01, "steps": 100}
+    assert build_schedule("constant", **options) == Constant(0.01)
+    assert build_schedule("step", **options, factor=0.5, every=7) == StepDecay(0.01, 0.5, 7)
+    assert build_schedule("polynomial", **options) == Polynomial(0.01, 100)
+    warm = build_schedule("cosine", **options, warmup_steps=10)
+    assert warm(0) == pytest.approx(0.001)
+    assert warm(50) == Cosine(0.01, 100)(50)
+    with pytest.raises(ConfigError, match=r"schedule_rule is 'poly'.*polynomial"):
+        build_schedule("poly", **options)
+    with pytest.raises(ConfigError, match="warmup_steps is 101"):
+        build_schedule("constant", **options, warmup_steps=101)

@@ -1,0 +1,150 @@
+"""Rotated and scaled windows: drawn as a matrix, cut from the volume by interpolation.
+
+All views of a window share its geometry, so it belongs to the window. Voxels are read from a box
+around the tilted window, which therefore has no empty corners within the volume.
+
+Source: nnU-Net (`nnUNetTrainer.get_training_transforms`, SpatialTransform of batchgeneratorsv2):
+rotation and scaling with probability 0.2 each, up to 30 degrees about each axis, 0.7 to 1.4 in size.
+Deviations: angles are in the space of the patient, so that voxels need not be cubes; the size of the
+box follows the drawn matrix, and a window without a matrix is cut as before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from medsemi.data.windows import WindowDraw, cut_window
+from medsemi.errors import ConfigError
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How windows are turned and resized.
+
+    Attributes:
+        probability: of a rotation, and independently of a scaling; 0 changes nothing.
+        rotation: largest angle about each spatial axis, in degrees; 0 keeps an axis. In 2D the last
+            one counts, which turns the plane.
+        scaling: least and greatest size of what is seen, by its true size.
+    """
+
+    probability: float = 0.2
+    rotation: Sequence[float] = (30.0, 30.0, 30.0)
+    scaling: Sequence[float] = (0.7, 1.4)
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ConfigError: if one cannot be.
+        """
+        if not 0 <= self.probability <= 1:
+            raise ConfigError(f"geometry_probability is {self.probability}; give 0 to 1.")
+        if len(self.rotation) != 3 or not all(0 <= angle <= 180 for angle in self.rotation):
+            raise ConfigError(f"rotation is {list(self.rotation)}; give three angles of 0 to 180.")
+        if len(self.scaling) != 2 or not 0 < self.scaling[0] <= 1 <= self.scaling[1]:
+            raise ConfigError(
+                f"scaling is {list(self.scaling)}; give two sizes around 1, as 0.7, 1.4."
+            )
+
+    def draw(self, spacing: Sequence[float], generator: np.random.Generator) -> Matrix | None:
+        """Draw the matrix that takes voxel offsets in the window to voxel offsets in the volume.
+
+        Args:
+            spacing: edge lengths of a voxel along the axes of the window, in mm.
+            generator: where all numbers come from; untouched where the probability is 0.
+
+        Returns:
+            Shape (axes, axes); None for a window that is cut straight.
+        """
+        if self.probability == 0:
+            return None
+        turned, resized = generator.random(2) < self.probability
+        if not turned and not resized:
+            return None
+        matrix = np.eye(len(spacing))
+        if turned:
+            angles = np.deg2rad(self.rotation) * generator.uniform(-1, 1, 3)
+            matrix = _rotation(angles, len(spacing))
+        if resized:
+            low, high = self.scaling
+            smaller = generator.random() < 0.5
+            matrix = matrix / (generator.uniform(low, 1) if smaller else generator.uniform(1, high))
+        return np.asarray(matrix * np.asarray(spacing) / np.asarray(spacing)[:, None])
+
+
+def box_around(matrix: Matrix, window: Sequence[int]) -> tuple[int, ...]:
+    """Return the edges of the box, with the middle of the window, that holds all that it reads.
+
+    Args:
+        matrix: from `Geometry.draw`.
+        window: spatial shape of the window, in voxels.
+    """
+    reach = np.abs(matrix) @ ((np.asarray(window) - 1) / 2)
+    margins = [max(math.ceil(r - (n - 1) / 2), 0) for r, n in zip(reach, window, strict=True)]
+    return tuple(n + 2 * margin for n, margin in zip(window, margins, strict=True))
+
+
+def turned_axes(spacing: Sequence[float], turns: int) -> tuple[float, ...]:
+    """Return the edge lengths of a voxel after quarter turns in the plane of the first two axes."""
+    return (spacing[1], spacing[0], *spacing[2:]) if turns % 2 else tuple(spacing)
+
+
+def cut_turned(
+    array: NDArray[Any], draw: WindowDraw, window: Sequence[int], matrix: Matrix | None
+) -> NDArray[Any]:
+    """Cut one window, rotated and scaled about its middle.
+
+    Args:
+        array: an image (channels, *space) of floats, which is interpolated linearly, or a label
+            (*space) of integers, which takes the nearest voxel.
+        draw: from `draw_window`.
+        window: spatial shape of the result, in voxels.
+        matrix: from `Geometry.draw`; None cuts the window as `cut_window` does.
+
+    Returns:
+        A new array of the same type, shape (..., *window); zero outside the volume.
+    """
+    if matrix is None:
+        return cut_window(array, draw, window)
+    box = box_around(matrix, window)
+    margins = [(n - w) // 2 for n, w in zip(box, window, strict=True)]
+    corner = tuple(c - m for c, m in zip(draw.corner, margins, strict=True))
+    values = cut_window(array, replace(draw, corner=corner), box)
+    smooth = np.issubdtype(array.dtype, np.floating)
+    channels = torch.from_numpy(values.astype(np.float32).reshape(1, -1, *box))
+    theta = torch.tensor(_normalized(matrix, window, box), dtype=torch.float32)
+    grid = functional.affine_grid(theta[None], [1, 1, *window], align_corners=False)
+    mode = "bilinear" if smooth else "nearest"
+    result = functional.grid_sample(channels, grid, mode, "zeros", align_corners=False)
+    turned = result.numpy().reshape(*array.shape[: array.ndim - len(window)], *window)
+    return turned.astype(array.dtype)
+
+
+def _normalized(matrix: Matrix, window: Sequence[int], box: Sequence[int]) -> Matrix:
+    # torch takes offsets by half of an edge, and the last axis first.
+    scaled = matrix * np.asarray(window) / np.asarray(box)[:, None]
+    return np.concatenate([scaled[::-1, ::-1], np.zeros((len(window), 1))], axis=1)
+
+
+def _rotation(angles: NDArray[np.float64], axes: int) -> Matrix:
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles):
+        if axes == 2 and axis < 2:
+            continue
+        one, two = [a for a in range(3) if a != axis]
+        turn = np.eye(3)
+        turn[one, one] = turn[two, two] = math.cos(angle)
+        turn[one, two], turn[two, one] = -math.sin(angle), math.sin(angle)
+        matrix = turn @ matrix
+    return matrix[:axes, :axes]

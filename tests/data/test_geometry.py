@@ -1,0 +1,99 @@
+"""Rotated and scaled windows against what can be computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medsemi.data.geometry import Geometry, box_around, cut_turned, turned_axes
+from medsemi.data.windows import WindowDraw, cut_window
+from medsemi.errors import ConfigError
+
+
+def ramp(shape: tuple[int, ...], slope: np.ndarray) -> np.ndarray:
+    """A linear image, which linear interpolation reproduces: value = slope . voxel."""
+    return np.tensordot(slope, np.indices(shape), 1).astype(np.float32)[None]
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 1.0, 3.0), (0.7, 1.2)])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_linear_image_is_read_where_the_matrix_says(spacing: tuple, seed: int) -> None:
+    axes, generator = len(spacing), np.random.default_rng(seed)
+    matrix = Geometry(1.0).draw(spacing, generator)
+    assert matrix is not None
+    shape, window = (60, 58, 62)[:axes], (12, 10, 8)[:axes]
+    draw, slope = WindowDraw(0, (), (24, 23, 26)[:axes]), np.array([0.3, -0.2, 0.5])[:axes]
+    found = cut_turned(ramp(shape, slope), draw, window, matrix)
+    center = np.array(draw.corner) + (np.array(window) - 1) / 2
+    offsets = np.indices(window).reshape(axes, -1) - (np.array(window)[:, None] - 1) / 2
+    expected = slope @ (center[:, None] + matrix @ offsets)
+    np.testing.assert_allclose(found.reshape(-1), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_box_holds_all_that_is_read(seed: int) -> None:
+    matrix = Geometry(1.0, (180, 180, 180)).draw((1.0, 1.0, 2.0), np.random.default_rng(seed))
+    window = (12, 10, 8)
+    ones = np.ones((1, 120, 120, 120), np.float32)
+    draw = WindowDraw(0, (), (50, 50, 50))
+    np.testing.assert_allclose(cut_turned(ones, draw, window, matrix), 1.0, atol=1e-6)
+    margins = np.array(box_around(matrix, window)) - window
+    assert (margins >= 0).all()
+    assert (margins % 2 == 0).all()
+
+
+def test_a_rotation_keeps_lengths_in_millimeters() -> None:
+    spacing = np.array([0.5, 1.0, 3.0])
+    matrix = Geometry(1.0, scaling=(1, 1)).draw(spacing, np.random.default_rng(0))
+    in_mm = np.diag(spacing) @ matrix @ np.diag(1 / spacing)
+    np.testing.assert_allclose(in_mm @ in_mm.T, np.eye(3), atol=1e-12)
+
+
+def test_a_scaling_shows_the_object_larger_or_smaller_as_often() -> None:
+    geometry, generator = Geometry(1.0, (0, 0, 0), (0.5, 2.0)), np.random.default_rng(0)
+    sizes = [1 / geometry.draw((1, 1, 1), generator)[0, 0] for _ in range(500)]
+    assert min(sizes) >= 0.5
+    assert max(sizes) <= 2.0
+    assert np.mean(np.array(sizes) > 1) == pytest.approx(0.5, abs=0.07)
+
+
+def test_an_axis_without_angle_stays() -> None:
+    matrix = Geometry(1.0, (0, 0, 90), (1, 1)).draw((1, 1, 5), np.random.default_rng(1))
+    np.testing.assert_allclose(matrix[2], [0, 0, 1], atol=1e-12)
+    assert abs(matrix[0, 1]) > 0.01
+
+
+def test_a_label_keeps_its_type_and_values_and_follows_its_image() -> None:
+    label = np.random.default_rng(0).integers(0, 200, (30, 30, 30)).astype(np.uint8)
+    image = label[None].astype(np.float32)
+    matrix = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], float)  # a quarter turn: no interpolation
+    draw = WindowDraw(1, (2,), (8, 9, 7))
+    cut = cut_turned(label, draw, (8, 8, 6), matrix)
+    assert cut.dtype == np.uint8
+    np.testing.assert_allclose(cut_turned(image, draw, (8, 8, 6), matrix)[0], cut, atol=1e-3)
+    straight = cut_window(label, draw, (8, 8, 6))
+    np.testing.assert_array_equal(cut, np.rot90(straight, 1, (1, 0)))
+
+
+def test_probabilities_and_the_straight_window() -> None:
+    generator = np.random.default_rng(0)
+    before = generator.bit_generator.state
+    assert Geometry(0.0).draw((1, 1, 1), generator) is None
+    assert generator.bit_generator.state == before
+    drawn = [Geometry(0.2).draw((1, 1, 1), generator) is not None for _ in range(1000)]
+    assert np.mean(drawn) == pytest.approx(1 - 0.8**2, abs=0.05)
+    assert turned_axes((1, 2, 3), 3) == (2, 1, 3)
+    assert turned_axes((1, 2), 2) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"probability": 1.5}, "geometry_probability"),
+        ({"rotation": (30,)}, "rotation"),
+        ({"scaling": (1.2, 1.4)}, "scaling"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(settings: dict, name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Geometry(**settings)
