@@ -80,6 +80,15 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     return network
 
 
+def weight_names(path: str | Path) -> frozenset[str]:
+    """Return the names of the weights in a file written by `save_weights`.
+
+    Raises:
+        CheckpointError: if it is missing or unreadable.
+    """
+    return frozenset(_read(Path(path), torch.device("cpu")))
+
+
 def _read(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location=device, weights_only=True)

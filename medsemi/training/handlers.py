@@ -18,11 +18,18 @@ from medsemi.data.volumes import Volume
 from medsemi.evaluation.evaluate import Inference, evaluate_cases
 from medsemi.evaluation.overlay import draw_overlay
 from medsemi.evaluation.protocol import labels_from
+from medsemi.methods.method import Method
 from medsemi.training.checkpoint import save_weights
+from medsemi.training.health import LARGEST_GAP, teacher_gap
 from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import SemiSupervisedTrainer
 
 logger = logging.getLogger(__name__)
+
+COLLAPSED = (
+    "teacher_collapsed: after step %d the teacher is %.3f Dice below the better student, so its"
+    " pseudo-labels hold the students back; check that all networks start from the same weights."
+)
 
 
 class Validation:
@@ -52,7 +59,7 @@ class Validation:
         """
         self.volumes, self.inference, self.classes = list(volumes), inference, dict(classes)
         self.interval, self.tracker, self.pictures = interval, tracker, pictures
-        self.output_dir = Path(output_dir)
+        self.output_dir, self._warned = Path(output_dir), False
 
     def attach(self, engine: SemiSupervisedTrainer) -> None:
         """Validate every `interval` steps and after the last one."""
@@ -65,7 +72,7 @@ class Validation:
             self._validate(engine, step)
 
     def _validate(self, engine: SemiSupervisedTrainer, step: int) -> None:
-        networks, device = engine.method.networks, engine.state.device
+        networks, device = engine.networks, engine.state.device
         folder = self.output_dir / "validation" / f"step_{step:06d}"
         summaries = evaluate_cases(
             networks, self.volumes, self.inference, self.classes, folder, device, engine.amp_type
@@ -80,8 +87,24 @@ class Validation:
         self.tracker.log(known, step)
         shown = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
         logger.info("validation after step %d: %s", step, shown)
+        dice = {name: summary.overall.metrics["dice"].mean for name, summary in summaries.items()}
+        self._watch_teacher({k: v for k, v in dice.items() if v is not None}, engine.method, step)
         self._draw(networks, step, device)
-        self._keep_best(engine.method.inference_network, known, networks)
+        self._keep_best(engine.deployed, known, networks)
+
+    def _watch_teacher(self, dice: Mapping[str, float], method: Method, step: int) -> None:
+        """Report how far the teacher lies below the better student; warn of a broken one, once."""
+        gap = teacher_gap(dice)
+        if gap is None:
+            return
+        # Pseudo-labels count little before; methods without a ramp trust them from the start.
+        settled = getattr(method, "warmup_steps", 0) + getattr(method, "rampup_steps", 0)
+        collapsed = step >= settled and gap > LARGEST_GAP
+        values = {"val/teacher_gap": gap, "teacher_collapsed": float(collapsed)}
+        self.tracker.log(values, step)
+        if collapsed and not self._warned:
+            self._warned = True
+            logger.warning(COLLAPSED, step, gap)
 
     def _draw(self, networks: Mapping[str, nn.Module], step: int, device: torch.device) -> None:
         for volume in self.volumes[: self.pictures]:

@@ -1,0 +1,100 @@
+"""The root-canal bundle: its defaults, and its commands on a few small phantoms."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+
+from medsemi.data.root_canal_phantom import make_root_canal_phantoms
+
+CONFIGS = Path(__file__).parents[2] / "bundles" / "root_canal_cbct_cfcnet" / "configs"
+
+
+def config(name: str) -> dict:
+    return yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("overlay", ["train", "small", "phantom"])
+def test_the_blocks_of_the_mix_divide_the_window(overlay: str) -> None:
+    settings = config("common") | config("train") | config(overlay)
+    assert all(edge % settings["mix_blocks"] == 0 for edge in settings["window"])
+    assert all(
+        step <= edge / 2 for step, edge in zip(settings["stride"], settings["window"], strict=True)
+    )
+
+
+def test_training_and_prediction_prepare_an_image_alike() -> None:
+    promised = json.loads((CONFIGS / "metadata.json").read_text())["medsemi"]
+    for name, key in (("common", "preprocessing"), ("inference", "inference_preprocessing")):
+        transforms = {t["_target_"].rpartition(".")[2]: t for t in config(name)[key]["transforms"]}
+        assert transforms["Spacingd"]["pixdim"] == promised["spacing"]
+        scaling = transforms["ScaleIntensityRanged"]
+        assert scaling["clip"] is True
+        assert [scaling["a_min"], scaling["a_max"]] == promised["intensity"]["clip"]
+        assert [scaling["b_min"], scaling["b_max"]] == promised["intensity"]["clip"]
+        assert promised["intensity"]["norm"] == "zscore"
+        assert list(transforms)[-1] == "NormalizeIntensityd"
+
+
+def run(command: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command, *options],
+        check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=CONFIGS.parents[2],
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def stage(name: str, data: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    files = [str(CONFIGS / f"{part}.yaml") for part in ("common", name, "phantom")]
+    line = ["monai.bundle", "run", "--config_file", str(files), "--dataset_dir", str(data)]
+    tiny = ("--filters", "2", "--pretrain_steps", "2", "--train_steps", "2")
+    return run(line, *tiny, "--stride", "[32,32,32]", "--output_dir", str(output), *options)
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    make_root_canal_phantoms(
+        folder, 4, (28, 28, 34), (0.5, 0.5, 0.5), labeled=1, validation=1, test=1, neighbors=0
+    )
+    return folder
+
+
+@pytest.mark.slow
+def test_every_network_is_trained_scored_and_predicted_with(phantoms: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for name in ("pretrain", "train", "evaluate"):
+        done = stage(name, phantoms, runs)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    networks = {"student_low", "student_high", "teacher"}
+    assert {p.stem for p in (runs / "train").glob("*.pt")} >= networks | {"model", "last"}
+    with (runs / "evaluate" / "train_validation" / "cases.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["network"] for row in rows} == networks
+    assert {"centerline_dice", "canals_found", "apical_reach_mm"} <= set(rows[0])
+    with (runs / "train" / "history.csv").open() as file:
+        reported = {row["name"] for row in csv.DictReader(file)}
+    assert reported >= {f"val/dice_{name}" for name in networks} | {
+        "val/teacher_gap", "teacher_collapsed", "student_agreement", "labeled_foreground",
+        "pseudo_foreground_low", "pseudo_foreground_high", "pseudo_foreground_teacher",
+    }  # fmt: skip
+
+    image = sorted((phantoms / "images").glob("*.nii.gz"))[0]
+    done = run(
+        ["medsemi", "predict", str(image)],
+        *("--model", str(runs / "train" / "bundle"), "--out", str(tmp_path / "results")),
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (found,) = (tmp_path / "results").rglob("*seg*.nii.gz")
+    source, result = nibabel.load(image), nibabel.load(found)
+    assert result.shape == source.shape
+    np.testing.assert_allclose(result.affine, source.affine, atol=1e-5)
