@@ -144,9 +144,10 @@ def begin(
 
 def score(demo: Demo) -> None:
     """Score what was trained on the held-out phantoms."""
+    reason = ("--reason", "the table of the demo")
     with demo.console.status("scoring on held-out phantoms"):
         started = [
-            (stage, demo.start("evaluate", "--evaluated", stage, "--role", "test"))
+            (stage, demo.start("evaluate", "--evaluated", stage, "--role", "test", *reason))
             for stage in ("train", "supervised")
         ]
         for _, process in started:

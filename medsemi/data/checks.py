@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
-from medsemi.data.manifest import Case, Manifest
+from medsemi.data.leaks import Seen, refuse_copies
+from medsemi.data.likeness import thumbnail
+from medsemi.data.manifest import ROLES, Case, Manifest
 from medsemi.data.reading import read_volume
 from medsemi.errors import DataError, ManifestError
 
 _CACHE_NAME = "checked_volumes.json"
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
+# Test files are opened by no training; see `check_all_data`.
+_TRAINING_ROLES = ("labeled", "unlabeled", "validation")
 # A label map has at most 256 values; more are not worth keeping to say that some are wrong.
 _MOST_VALUES = 300
 # Two headers describe one grid when no corner of the volume moves by more than this part of a
@@ -37,6 +42,7 @@ class VolumeFacts:
         digest: of shape and float32 voxels, the same for a copy in another file format or with
             another compression; empty for a label.
         values: the distinct values of a label, sorted; empty for an image.
+        thumbnail: bytes of an image's thumbnail (see `likeness`), in base64; empty for a label.
     """
 
     shape: tuple[int, ...]
@@ -44,6 +50,7 @@ class VolumeFacts:
     finite: bool
     digest: str = ""
     values: tuple[float, ...] = ()
+    thumbnail: str = ""
 
 
 def image_facts(path: Path) -> VolumeFacts:
@@ -53,7 +60,8 @@ def image_facts(path: Path) -> VolumeFacts:
         DataError: the file cannot be read.
     """
     array, affine = _read(path)
-    return replace(_facts(array, affine), digest=_content_digest(array))
+    small = base64.b64encode(thumbnail(array).tobytes()).decode()
+    return replace(_facts(array, affine), digest=_content_digest(array), thumbnail=small)
 
 
 def label_facts(path: Path) -> VolumeFacts:
@@ -83,34 +91,51 @@ def check_training_data(
 
     Raises:
         ManifestError: a file is missing or unreadable, image and label differ in shape or
-            affine, a label has values outside the classes, a volume has NaN or infinity, or two
-            subsets hold the same image under two names.
+            affine, an image has several channels, a label has values outside the classes, a
+            volume has NaN or infinity, or two subsets hold the same image, also after changes to
+            its file (see `likeness`).
     """
-    folder = Path(dataset_dir)
-    _refuse_missing(manifest, folder)
+    _check(manifest, _TRAINING_ROLES, Path(dataset_dir), cache_dir)
+
+
+def check_all_data(
+    manifest: Manifest, dataset_dir: str | Path, cache_dir: str | Path | None = None
+) -> None:
+    """The checks of `check_training_data` for all roles: for who makes a split, or opens its test.
+
+    Args:
+        manifest: the validated split.
+        dataset_dir: the folder that the manifest's paths start from.
+        cache_dir: as for `check_training_data`.
+
+    Raises:
+        ManifestError: as `check_training_data`, for test cases too.
+    """
+    _check(manifest, ROLES, Path(dataset_dir), cache_dir)
+
+
+def _check(
+    manifest: Manifest, roles: Sequence[str], folder: Path, cache_dir: str | Path | None
+) -> None:
+    cases = [(role, case) for role in roles for case in manifest.cases(role)]
+    _refuse_missing(cases, folder)
     cache = _Cache(Path(cache_dir) / _CACHE_NAME if cache_dir is not None else None)
     try:
-        _check_content(manifest, folder, cache)
+        _check_content(cases, manifest.classes, folder, cache)
     except DataError as error:
         raise ManifestError(str(error)) from error
     finally:
         cache.save()
 
 
-def _training_cases(manifest: Manifest) -> Iterator[tuple[str, Case]]:
-    for role in ("labeled", "unlabeled", "validation"):
-        for case in manifest.cases(role):
-            yield role, case
-
-
 def _label_of(role: str, case: Case) -> Path | None:
     return None if role == "unlabeled" else case.label
 
 
-def _refuse_missing(manifest: Manifest, folder: Path) -> None:
+def _refuse_missing(cases: Sequence[tuple[str, Case]], folder: Path) -> None:
     missing = [
         (role, kind, folder / path)
-        for role, case in _training_cases(manifest)
+        for role, case in cases
         for kind, path in (("image", case.image), ("label", _label_of(role, case)))
         if path is not None and not (folder / path).is_file()
     ]
@@ -123,19 +148,38 @@ def _refuse_missing(manifest: Manifest, folder: Path) -> None:
         )
 
 
-def _check_content(manifest: Manifest, folder: Path, cache: _Cache) -> None:
-    seen: dict[str, tuple[str, Path]] = {}
-    for role, case in _training_cases(manifest):
+def _check_content(
+    cases: Sequence[tuple[str, Case]], classes: dict[int, str], folder: Path, cache: _Cache
+) -> None:
+    digests: dict[str, tuple[str, Path]] = {}
+    images: list[Seen] = []
+    for role, case in cases:
         path = folder / case.image
         image = cache.facts(path, "image")
+        _refuse_channels(image, path)
         _refuse_not_finite(image, path)
-        _refuse_repeated_content(seen, image, role, path)
+        _refuse_repeated_content(digests, image, role, path)
+        images.append(Seen(role, path, _thumbnail(image)))
         label_path = _label_of(role, case)
         if label_path is not None:
             label = cache.facts(folder / label_path, "label")
             _refuse_not_finite(label, folder / label_path)
             _refuse_other_grid(image, label, path, folder / label_path)
-            _refuse_other_values(label, manifest.classes, folder / label_path)
+            _refuse_other_values(label, classes, folder / label_path)
+    refuse_copies(images)
+
+
+def _thumbnail(image: VolumeFacts) -> NDArray[np.uint8]:
+    flat = np.frombuffer(base64.b64decode(image.thumbnail), np.uint8)
+    return flat.reshape((round(len(flat) ** (1 / 3)),) * 3)
+
+
+def _refuse_channels(image: VolumeFacts, path: Path) -> None:
+    if len(image.shape) > 3:
+        raise ManifestError(
+            f"{path}: the image has {image.shape[3]} channels; keep the one to segment, alone, in a"
+            " file."
+        )
 
 
 def _refuse_not_finite(facts: VolumeFacts, path: Path) -> None:
@@ -259,4 +303,5 @@ def _parse_facts(value: dict[str, Any]) -> VolumeFacts:
         finite=value["finite"],
         digest=value["digest"],
         values=tuple(value["values"]),
+        thumbnail=value["thumbnail"],
     )

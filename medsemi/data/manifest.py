@@ -30,12 +30,15 @@ class Case:
         image: path relative to the dataset folder.
         label: path relative to the dataset folder; always None for an unlabeled case, so that
             its label cannot be read even where the file exists.
+        is_sealed: of the test list and not opened with a reason (see `held_out`); what prepares
+            volumes refuses it.
     """
 
     case_id: str
     patient: str
     image: Path
     label: Path | None
+    is_sealed: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Manifest:
         labeled: cases trained on with their labels, in the order of the file.
         unlabeled: cases trained on without labels.
         validation: cases with labels that settings and checkpoints may be chosen on.
-        test: cases that nothing in training opens.
+        test: cases that nothing in training opens; they are sealed.
         digest: SHA-256 (hex) of classes, cases, order, roles and paths; prose and the order of
             JSON keys do not change it.
         description: what the split is.
@@ -70,7 +73,9 @@ class Manifest:
     protocol: str = ""
 
     def cases(self, role: str) -> tuple[Case, ...]:
-        """The cases of one of `ROLES`."""
+        """The cases of one of `ROLES`; ManifestError for another name."""
+        if role not in ROLES:
+            raise ManifestError(f"{role!r} is no role; choose one of {list(ROLES)}.")
         subset: tuple[Case, ...] = getattr(self, role)
         return subset
 
@@ -243,7 +248,7 @@ def _parse_entry(entry: object, patterns: Mapping[str, str], role: str, origin: 
         raise ManifestError(f"{where}: no image; give the entry or the manifest the key 'image'.")
     if label is None and role in ("labeled", "validation"):
         raise ManifestError(f"{where}: no label; give the entry or the manifest the key 'label'.")
-    return Case(case_id, patient, image, None if role == "unlabeled" else label)
+    return Case(case_id, patient, image, None if role == "unlabeled" else label, role == "test")
 
 
 def _path(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
 from medsemi.data.manifest import Case
-from medsemi.errors import DataError
+from medsemi.errors import DataError, ManifestError
 
 Transforms = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -104,7 +104,13 @@ class VolumeStore:
 
         Raises:
             DataError: if a file cannot be read or the transforms do not fit it.
+            ManifestError: if it is a test case that was not opened with a reason.
         """
+        if case.is_sealed:
+            raise ManifestError(
+                f"the case {case.case_id!r} is of the test list, which no training opens; score it"
+                " with `evaluate.yaml`, which takes it from `opened_cases` and keeps the reason."
+            )
         sources = {"image": self.dataset_dir / case.image}
         if with_label and case.label is not None:
             sources["label"] = self.dataset_dir / case.label

@@ -160,6 +160,11 @@ def test_same_content_within_one_subset_is_allowed(manifest: Manifest, folder: P
     check_training_data(manifest, folder)
 
 
+def test_several_channels(manifest: Manifest, folder: Path) -> None:
+    write(folder / "images/a.nii.gz", np.zeros((*SHAPE, 2), np.float32))
+    refused(manifest, folder, "images/a.nii.gz", "2 channels")
+
+
 def test_damaged_file(manifest: Manifest, folder: Path) -> None:
     path = folder / "images/b.nii.gz"
     path.write_bytes(path.read_bytes()[:-60])
@@ -204,6 +209,7 @@ def test_a_trailing_axis_of_one_is_dropped(tmp_path: Path) -> None:
     assert label_facts(tmp_path / "a.nii").values == (1.0,)
 
 
+@pytest.mark.slow
 def test_the_left_atrium_at_1_25_mm_passes(shared: Path) -> None:
     folder = shared / "data" / "la_mini"
     ids = (folder / "train.list").read_text().split()

@@ -1,0 +1,62 @@
+"""The one way to the test cases: checked against the training, with a reason, and written down."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from medsemi.data.checks import check_all_data
+from medsemi.data.manifest import Case, Manifest
+from medsemi.errors import ManifestError
+
+LOOKS = "test_looks.csv"
+_COLUMNS = ("utc", "manifest", "digest", "reason")
+
+
+def opened_cases(
+    manifest: Manifest,
+    role: str,
+    reason: str | None,
+    dataset_dir: str | Path,
+    output_dir: str | Path,
+) -> tuple[Case, ...]:
+    """The cases of a role, for scoring; each look at the test list is recorded before it is taken.
+
+    Args:
+        manifest: the split.
+        role: one of its roles; all but `test` need no reason and leave no record.
+        reason: why the test list is opened, in words.
+        dataset_dir: the folder that the manifest's paths start from.
+        output_dir: of the training; one line is added to its `test_looks.csv`, by the first rank.
+
+    Returns:
+        The cases; those of the test list are no longer sealed.
+
+    Raises:
+        ManifestError: the test list is asked for without a reason, does not pass `check_all_data`
+            (such as for an image that was trained on), or the role is unknown.
+    """
+    if role != "test":
+        return manifest.cases(role)
+    if reason is None or not reason.strip():
+        raise ManifestError(
+            "the test list is opened only with a reason, which is kept: add --reason 'final table',"
+            " or score --role validation."
+        )
+    check_all_data(manifest, dataset_dir, Path(output_dir) / "cache")
+    if os.environ.get("RANK", "0") == "0":
+        _record(Path(output_dir) / LOOKS, manifest, reason)
+    return tuple(replace(case, is_sealed=False) for case in manifest.test)
+
+
+def _record(path: Path, manifest: Manifest, reason: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if file.tell() == 0:
+            writer.writerow(_COLUMNS)
+        writer.writerow((now, manifest.name, manifest.digest, " ".join(reason.split())))

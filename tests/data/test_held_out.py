@@ -1,0 +1,74 @@
+"""No code that trains can open a test case; who scores it leaves a record."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+
+from medsemi.data.manifest import Manifest, load_manifest
+from medsemi.data.phantoms import make_phantoms
+from medsemi.data.held_out import LOOKS, opened_cases
+from medsemi.data.volumes import VolumeStore
+from medsemi.errors import ManifestError
+
+KEYS = ["image", "label"]
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    make_phantoms(tmp_path, count=4, shape=(16, 16, 16), labeled=1, validation=1, test=1)
+    return load_manifest(tmp_path / "manifest.json")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> VolumeStore:
+    load = LoadImaged(KEYS, allow_missing_keys=True)
+    first = EnsureChannelFirstd(KEYS, allow_missing_keys=True)
+    return VolumeStore(tmp_path, Compose([load, first]), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("with_label", [True, False])
+def test_what_training_is_given_refuses_a_test_case(
+    manifest: Manifest, store: VolumeStore, with_label: bool
+) -> None:
+    for cases in (manifest.test, manifest.cases("test")):
+        with pytest.raises(ManifestError, match="is of the test list"):
+            store.volumes(cases, with_label)
+    assert not store.cache_dir.exists()
+
+
+@pytest.mark.parametrize("reason", [None, "", "  "])
+def test_without_a_reason_nothing_is_opened(
+    manifest: Manifest, tmp_path: Path, reason: str | None
+) -> None:
+    with pytest.raises(ManifestError, match="only with a reason"):
+        opened_cases(manifest, "test", reason, tmp_path, tmp_path)
+    assert not (tmp_path / LOOKS).exists()
+
+
+def test_each_look_is_recorded(manifest: Manifest, store: VolumeStore, tmp_path: Path) -> None:
+    for reason in ("first\ntable", "second"):
+        cases = opened_cases(manifest, "test", reason, tmp_path, tmp_path / "run")
+    assert store.volumes(cases, True)[0].case_id == manifest.test[0].case_id
+    with (tmp_path / "run" / LOOKS).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["reason"] for row in rows] == ["first table", "second"]
+    assert {row["digest"] for row in rows} == {manifest.digest}
+
+
+def test_a_test_image_that_was_trained_on_is_not_scored(manifest: Manifest, tmp_path: Path) -> None:
+    trained, held_out = (tmp_path / cases[0].image for cases in (manifest.unlabeled, manifest.test))
+    held_out.write_bytes(trained.read_bytes())
+    with pytest.raises(ManifestError, match="same content as the unlabeled image"):
+        opened_cases(manifest, "test", "why", tmp_path, tmp_path)
+    assert not (tmp_path / LOOKS).exists()
+
+
+def test_other_roles_need_no_reason(manifest: Manifest, tmp_path: Path) -> None:
+    assert opened_cases(manifest, "validation", None, tmp_path, tmp_path) == manifest.validation
+    assert not (tmp_path / LOOKS).exists()
+    with pytest.raises(ManifestError, match="'tset' is no role"):
+        opened_cases(manifest, "tset", "why", tmp_path, tmp_path)

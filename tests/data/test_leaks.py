@@ -1,0 +1,88 @@
+"""One image in two roles stops a training in one sentence, also where its file was changed."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from medsemi.data.checks import check_all_data, check_training_data
+from medsemi.data.manifest import Manifest, parse_manifest
+from medsemi.errors import ManifestError
+
+SHAPE = (22, 20, 18)
+
+
+def write(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for case in "abcd":
+        image = gaussian_filter(generator.normal(size=SHAPE), 1.5).astype(np.float32)
+        write(tmp_path / f"images/{case}.nii.gz", image)
+        write(tmp_path / f"labels/{case}.nii.gz", (image > 0).astype(np.uint8))
+    return tmp_path
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    roles = {"labeled": ["a"], "unlabeled": ["b"], "validation": ["c"], "test": ["d"]}
+    patterns = {"image": "images/{case}.nii.gz", "label": "labels/{case}.nii.gz"}
+    classes = {"0": "background", "1": "organ"}
+    return parse_manifest({"name": "m", "classes": classes, **patterns, **roles}, "m.json")
+
+
+def copy(folder: Path, source: str, target: str) -> None:
+    """Flipped, cropped by one plane, and in another intensity and type."""
+    image = nibabel.load(folder / f"images/{source}.nii.gz").get_fdata()
+    changed = np.round(900 * image[::-1, 1:] + 100).astype(np.int16)
+    write(folder / f"images/{target}.nii.gz", changed)
+    write(folder / f"labels/{target}.nii.gz", (changed > 100).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("source", "target"), [("a", "c"), ("b", "c")])
+def test_a_changed_copy_in_validation_is_refused(
+    manifest: Manifest, folder: Path, source: str, target: str
+) -> None:
+    copy(folder, source, target)
+    for _ in range(2):
+        with pytest.raises(ManifestError) as caught:
+            check_training_data(manifest, folder, cache_dir=folder / "cache")
+        sentence = str(caught.value)
+        assert f"images/{source}.nii.gz" in sentence
+        assert f"images/{target}.nii.gz: this validation image shows the same" in sentence
+        assert "\n" not in sentence
+
+
+def test_a_copy_in_the_test_list_is_found_by_who_may_open_it(
+    manifest: Manifest, folder: Path
+) -> None:
+    copy(folder, "b", "d")
+    check_training_data(manifest, folder)
+    with pytest.raises(ManifestError, match="this test image shows the same as the unlabeled"):
+        check_all_data(manifest, folder)
+
+
+def test_a_copy_among_what_is_trained_on_is_told(
+    manifest: Manifest, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy(folder, "a", "b")
+    with caplog.at_level(logging.WARNING):
+        check_training_data(manifest, folder)
+    (record,) = caplog.records
+    assert "this unlabeled image shows the same as the labeled image" in record.getMessage()
+
+
+def test_different_images_pass_without_a_word(
+    manifest: Manifest, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_all_data(manifest, folder)
+    assert caplog.records == []
