@@ -267,7 +267,7 @@ def _resampled(values: Array, resamples: int, seed: int) -> Array:
     patients, seeds = values.shape
     drawn = np.random.default_rng((seed, 0)).integers(0, patients, (resamples, patients))
     if seeds == 1:
-        return values[drawn, 0]
+        return np.asarray(values[drawn, 0])
     inside = np.random.default_rng((seed, 1)).integers(0, seeds, (resamples, patients, seeds))
     return np.asarray(values[drawn[..., None], inside].mean(-1))
 
