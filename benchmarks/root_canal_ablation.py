@@ -48,6 +48,7 @@ from medsemi.evaluation.metrics import score_case
 from medsemi.evaluation.protocol import WindowInference, labels_from
 from medsemi.methods.bcp import BCP, CopyPastePretraining
 from medsemi.methods.cfcnet import CFCNet, RandomViewPretraining
+from medsemi.methods.frequency_copy_paste import FrequencyCopyPaste
 from medsemi.methods.mean_teacher import MeanTeacher
 from medsemi.methods.method import Method
 from medsemi.methods.supervised import Supervised
@@ -68,6 +69,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "bcp": BCP,
     "random_views": RandomViewPretraining,
     "cfcnet": CFCNet,
+    "frequency_copy_paste": FrequencyCopyPaste,
 }
 # What is averaged over networks without another pass: inference costs as many as are named.
 MEANS = {"students": ("student_low", "student_high")}

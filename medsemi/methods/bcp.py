@@ -28,15 +28,9 @@ from medsemi.batch import Batch
 from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
 from medsemi.parts.components import hard_labels, start_component_filter
-from medsemi.parts.copy_paste import Box, draw_box, mix, outside_mask
+from medsemi.parts.copy_paste import Box, draw_box, halves, mix, outside_mask
 from medsemi.parts.losses import dice_form, region_losses
 from medsemi.parts.teacher import BufferRule, frozen_copy, update_teacher
-
-
-def halves(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Split windows into two halves of equal size; an odd one in the middle is in both."""
-    half = (len(windows) + 1) // 2
-    return windows[:half], windows[-half:]
 
 
 def run_separately(network: nn.Module, *inputs: Tensor, passes: int) -> Tensor:

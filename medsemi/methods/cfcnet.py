@@ -29,20 +29,20 @@ views, and the teacher sees the plain window.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from medsemi.batch import Batch
-from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method, Passes
+from medsemi.parts.centerline_loss import centerline_loss
 from medsemi.parts.components import hard_labels
-from medsemi.parts.foreground_loss import foreground_loss
+from medsemi.parts.foreground_loss import foreground_loss, hard_target_loss, soft_target_loss
 from medsemi.parts.label_agreement import foreground_share, label_agreement
+from medsemi.parts.losses import probabilities
 from medsemi.parts.ramps import sigmoid_ramp
 from medsemi.parts.teacher import (
     BufferRule,
@@ -51,13 +51,11 @@ from medsemi.parts.teacher import (
     update_teacher,
     warmed_up,
 )
+from medsemi.parts.teacher_rules import TeacherRule, check_teacher_rule
 from medsemi.parts.two_networks import NetworkPair
-from medsemi.parts.ucf_mix import UCFMix
+from medsemi.parts.ucf_mix import Exchange, UCFMix
 from medsemi.parts.uncertainty import mean_entropy
 from medsemi.parts.views import FrequencyViews, OnView, ViewDraw
-
-TeacherRule = Literal["mean", "two", "low", "alternate"]
-TEACHER_RULES = ("mean", "two", "low", "alternate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class CFCDraws:
 
     Attributes:
         views: of the labeled windows, then of the unlabeled ones.
-        block_order: see `UCFMix.draw`.
+        block_order: see `UCFMix.draw`; of the labeled windows first, where they are mixed as well.
     """
 
     views: ViewDraw
@@ -98,7 +96,11 @@ class CFCNet(Method):
         dice_weight: float = 0.5,
         min_voxels: int = 1,
         confidence: float = 0.0,
+        soft_targets: bool = False,
         full_view_supervision: float = 0.0,
+        mix_labeled: float = 0.0,
+        cldice_weight: float = 0.0,
+        cldice_iterations: int = 3,
     ) -> None:
         """Own the students and a teacher, all of them with the weights of `network`.
 
@@ -124,8 +126,13 @@ class CFCNet(Method):
             min_voxels: voxels that make a class count for the Dice of a pseudo-label.
             confidence: probability of the teacher below which a voxel does not count for the
                 full-frequency consistency.
+            soft_targets: students learn probabilities, by their mean squared difference, and not the
+                hard labels.
             full_view_supervision: weight of a labeled loss on the plain window, for one student at
                 even steps and for the other one at odd steps; 0 leaves it out.
+            mix_labeled: weight of the labeled loss on exchanged views (UCMT: 1); 0 leaves it out.
+            cldice_weight: weight of the soft clDice of labeled windows, at most 0.5; for tubes.
+            cldice_iterations: see `centerline_loss`.
 
         Raises:
             ConfigError: if the rule averages weights of students that differ, or there is no such
@@ -145,9 +152,15 @@ class CFCNet(Method):
         self.ema_decay, self.ema_buffers = ema_decay, ema_buffers
         self.consistency_weight, self.rampup_steps = consistency_weight, rampup_steps
         self.weights = {"cross": cross_weight, "full": full_weight, "mix": mix_weight}
-        self.full_view_supervision, self.confidence = full_view_supervision, confidence
+        self.full_view_supervision, self.mix_labeled = full_view_supervision, mix_labeled
+        self.cldice_weight, self.cldice_iterations = cldice_weight, cldice_iterations
+        self.confidence = confidence
         self.labeled_loss = partial(foreground_loss, dice_weight=dice_weight)
-        self.pseudo_loss = partial(self.labeled_loss, min_voxels=min_voxels)
+        self.pseudo_loss: Callable[..., Tensor] = soft_target_loss
+        if not soft_targets:
+            self.pseudo_loss = partial(
+                hard_target_loss, dice_weight=dice_weight, min_voxels=min_voxels
+            )
 
     def draw(self, batch: Batch, generator: torch.Generator) -> CFCDraws:
         """Draw how the views of each window are mixed, and blocks where they are random.
@@ -158,11 +171,12 @@ class CFCNet(Method):
         space, labeled = batch.labeled.image.shape[2:], len(batch.labeled.image)
         unlabeled = 0 if batch.unlabeled is None else len(batch.unlabeled.image)
         views = self.views.draw(labeled + unlabeled, len(space), generator)
-        mixes = unlabeled > 0 and self.weights["mix"] != 0.0
-        return CFCDraws(views, self.mix.draw(unlabeled, space, generator) if mixes else ())
+        mixed = unlabeled if self.weights["mix"] != 0.0 else 0
+        mixed += labeled if self.mix_labeled != 0.0 else 0
+        return CFCDraws(views, self.mix.draw(mixed, space, generator) if mixed else ())
 
     def forward(self, batch: Batch, draws: CFCDraws, step: int) -> LossTerms:
-        """Return the supervised term, and the ramped unlabeled ones where there are such windows."""
+        """Return the supervised terms, and the ramped unlabeled ones where there are such windows."""
         assert batch.labeled.label is not None
         labeled, label = batch.labeled.image, batch.labeled.label
         count = len(labeled)
@@ -170,21 +184,41 @@ class CFCNet(Method):
         views = self.views.apply(image, draws.views)
         logits = self.student_low.network(views[0]), self.student_high.network(views[1])
 
-        supervised = [self.labeled_loss(z[:count], label) for z in logits]
-        terms, weights = {"supervised": torch.stack(supervised).sum()}, {"supervised": 1.0}
+        given, orders = [z[:count] for z in logits], draws.block_order
+        terms, weights = self.supervision(given, label)
         monitors: dict[str, Tensor] = {}
         if self.full_view_supervision != 0.0:
             student = (self.student_low, self.student_high)[step % 2].network
             terms["full_view"] = self.labeled_loss(student(labeled), label)
             weights["full_view"] = self.full_view_supervision
-        if len(image) > count:
+        if self.mix_labeled != 0.0:
+            doubts = self.doubts(given, self.teacher_probabilities(labeled))
+            exchange, mixed = self.exchanged([v[:count] for v in views], doubts, orders[:count])
+            losses = [self.labeled_loss(z, exchange.label(label)) for z in mixed]
+            terms["mix_labeled"] = torch.stack(losses).sum()
+            weights["mix_labeled"] = self.mix_labeled
+        if (unlabeled := len(image) - count) > 0:
             rest, their_logits = [v[count:] for v in views], [z[count:] for z in logits]
-            more, monitors = self.consistency(image[count:], rest, their_logits, draws.block_order)
+            more, monitors = self.consistency(
+                image[count:], rest, their_logits, orders[-unlabeled:]
+            )
             ramp = self.consistency_weight * sigmoid_ramp(step, self.rampup_steps)
             terms |= more
             weights |= {name: ramp * self.weights[name] for name in more}
             monitors["labeled_foreground"] = foreground_share(label)
         return LossTerms(terms, weights, monitors)
+
+    def supervision(
+        self, logits: Sequence[Tensor], label: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Return what labels say of both students' predictions of their views, and the weights."""
+        losses = [self.labeled_loss(z, label) for z in logits]
+        terms, weights = {"supervised": torch.stack(losses).sum()}, {"supervised": 1.0}
+        if self.cldice_weight != 0.0:
+            lines = [centerline_loss(z, label, self.cldice_iterations) for z in logits]
+            terms["cldice"] = torch.stack(lines).sum()
+            weights["cldice"] = self.cldice_weight
+        return terms, weights
 
     def consistency(
         self,
@@ -199,41 +233,56 @@ class CFCNet(Method):
             image: plain windows, shape (batch, channels, *space).
             views: low and high view of them.
             logits: what each student says of its view.
-            block_order: what `UCFMix.draw` returned.
+            block_order: what `UCFMix.draw` returned for them.
         """
-        with torch.no_grad():
-            teacher = self.teacher(image).float().softmax(1)
-            low, high = (hard_labels(z) for z in logits)
-            target = hard_labels(teacher)
-            uncertainty = [mean_entropy(z.float().softmax(1), teacher) for z in logits]
+        teacher = self.teacher_probabilities(image)
+        low, high = (probabilities(z.detach()) for z in logits)
+        doubts = self.doubts(logits, teacher)
         terms = {}
         if self.weights["cross"] != 0.0:
             terms["cross"] = self.learn(logits, (high, low))
         if self.weights["full"] != 0.0:
             sure = teacher.amax(1) >= self.confidence
-            terms["full"] = self.learn(logits, (target, target), sure)
+            terms["full"] = self.learn(logits, (teacher, teacher), sure)
+        target = hard_labels(teacher)
         monitors = {
-            "student_agreement": label_agreement(low, high),
-            "pseudo_foreground_low": foreground_share(low),
-            "pseudo_foreground_high": foreground_share(high),
+            "student_agreement": label_agreement(hard_labels(low), hard_labels(high)),
+            "pseudo_foreground_low": foreground_share(hard_labels(low)),
+            "pseudo_foreground_high": foreground_share(hard_labels(high)),
             "pseudo_foreground_teacher": foreground_share(target),
-            "uncertainty": torch.stack(uncertainty).mean(),
+            "uncertainty": torch.stack(doubts).mean(),
         }
         if self.weights["mix"] != 0.0:
-            exchange = self.mix.choose(uncertainty[0], uncertainty[1], block_order)
-            mixed_low, mixed_high = exchange.apply(views[0], views[1])
-            mixed = self.student_low.network(mixed_low), self.student_high.network(mixed_high)
-            moved, other = exchange.label(target), [hard_labels(z.detach()) for z in mixed[::-1]]
+            exchange, mixed = self.exchanged(views, doubts, block_order)
+            moved, other = exchange.move(teacher), [probabilities(z.detach()) for z in mixed[::-1]]
             terms["mix"] = self.learn(mixed, (moved, moved)) + self.learn(mixed, other)
             monitors["exchanged_foreground"] = exchange.foreground(target)
         return terms, monitors
 
+    @torch.no_grad()
+    def teacher_probabilities(self, image: Tensor) -> Tensor:
+        """Return what the teacher says of plain windows."""
+        return probabilities(self.teacher(image))
+
+    @torch.no_grad()
+    def doubts(self, logits: Sequence[Tensor], teacher: Tensor) -> list[Tensor]:
+        """Return the uncertainty of each student with the teacher, shape (batch, *space)."""
+        return [mean_entropy(probabilities(z), teacher) for z in logits]
+
+    def exchanged(
+        self, views: Sequence[Tensor], doubts: Sequence[Tensor], order: Sequence[Sequence[int]]
+    ) -> tuple[Exchange, tuple[Tensor, Tensor]]:
+        """Exchange the most uncertain blocks of two views; return which, and what students say."""
+        exchange = self.mix.choose(doubts[0], doubts[1], order)
+        low, high = exchange.apply(views[0], views[1])
+        return exchange, (self.student_low.network(low), self.student_high.network(high))
+
     def learn(
         self, logits: Sequence[Tensor], targets: Sequence[Tensor], keep: Tensor | None = None
     ) -> Tensor:
-        """Return the mean loss of both students towards the hard labels that each is given."""
+        """Return the mean loss of both students towards the probabilities that each is given."""
         pairs = zip(logits, targets, strict=True)
-        return torch.stack([self.pseudo_loss(z, target, keep=keep) for z, target in pairs]).mean()
+        return torch.stack([self.pseudo_loss(z, target, keep) for z, target in pairs]).mean()
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards what its rule names."""
@@ -256,14 +305,15 @@ class CFCNet(Method):
     @property
     def passes(self) -> Mapping[str, Passes]:
         """Views of all windows and mixed ones; the teacher, or both, sees plain unlabeled ones."""
-        mixed = 1.0 if self.weights["mix"] != 0.0 else 0.0
+        labeled = 1.0 if self.mix_labeled != 0.0 else 0.0
+        mixed = labeled + (1.0 if self.weights["mix"] != 0.0 else 0.0)
         plain = 0.5 if self.full_view_supervision != 0.0 else 0.0
         student = Passes(learned=2.0 + mixed + plain)
         teachers = 2.0 if self.teacher_rule == "two" else 1.0
         return {
             "student_low": student,
             "student_high": student,
-            "teacher": Passes(watched=teachers),
+            "teacher": Passes(watched=teachers * (1.0 + labeled)),
         }
 
     @property
@@ -279,30 +329,6 @@ class CFCNet(Method):
     def inference_network(self) -> nn.Module:
         """The teacher."""
         return self.teacher
-
-
-def check_teacher_rule(rule: str, low: nn.Module, high: nn.Module) -> None:
-    """Refuse a teacher that would be no network.
-
-    Raises:
-        ConfigError: if the students do not fit the rule.
-    """
-    if rule not in TEACHER_RULES:
-        raise ConfigError(
-            f"teacher_rule is '{rule}'; it must be one of {', '.join(TEACHER_RULES)}."
-        )
-    ours, theirs = low.state_dict(), high.state_dict()
-    same_shapes = {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
-    if rule != "two" and not same_shapes:
-        raise ConfigError(
-            f"teacher_rule is '{rule}', which averages the weights of both students, and they"
-            " differ in architecture; take 'two'."
-        )
-    if rule in {"mean", "alternate"} and any(not v.equal(theirs[k]) for k, v in ours.items()):
-        raise ConfigError(
-            f"teacher_rule is '{rule}' and the students start from different weights; the mean of"
-            " two such networks is a broken network, so give one network for both, or take 'two'."
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,13 @@ METHODS = (
         step_shares={"rampup_steps": 0.4},
         pretraining="RandomViewPretraining",
     ),
+    MethodEntry(
+        "frequency_copy_paste",
+        "FrequencyCopyPaste",
+        "Copy-paste for two students on two frequency views, with one teacher on the whole",
+        "medsemi, from BCP and CFC-Net",
+        7 / 3,
+    ),
 )
 
 

@@ -103,3 +103,9 @@ def outside_masks(boxes: Sequence[Box], space: Sequence[int], device: torch.devi
 def mix(outside: Tensor, inside: Tensor, mask: Tensor) -> Tensor:
     """Take `outside` where `mask` is True and `inside` where it is not."""
     return torch.where(mask, outside, inside)
+
+
+def halves(windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Split windows into two halves of equal size; an odd one in the middle is in both."""
+    half = (len(windows) + 1) // 2
+    return windows[:half], windows[-half:]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medsemi.parts.losses import one_hot, region_mean, voxel_cross_entropy
+from medsemi.parts.components import hard_labels
+from medsemi.parts.losses import one_hot, probabilities, region_mean, voxel_cross_entropy
 
 
 def foreground_loss(
@@ -47,3 +48,30 @@ def foreground_loss(
     counts = (voxels >= min_voxels).float()
     mean_dice = (dice * counts).sum() / counts.sum().clamp(min=1.0)
     return (1.0 - dice_weight) * cross_entropy + dice_weight * mean_dice
+
+
+def hard_target_loss(
+    logits: Tensor,
+    target: Tensor,
+    keep: Tensor | None = None,
+    *,
+    dice_weight: float = 0.5,
+    min_voxels: int = 1,
+) -> Tensor:
+    """Return `foreground_loss` towards the most probable class of each voxel.
+
+    Args:
+        logits: shape (batch, classes, *space).
+        target: probabilities of the same shape.
+        keep: as for `foreground_loss`, like what follows.
+        dice_weight: share of the Dice.
+        min_voxels: voxels that make a class count for the Dice.
+    """
+    label = hard_labels(target)
+    return foreground_loss(logits, label, dice_weight=dice_weight, min_voxels=min_voxels, keep=keep)
+
+
+def soft_target_loss(logits: Tensor, target: Tensor, keep: Tensor | None = None) -> Tensor:
+    """Return the mean squared difference to the probabilities `target`; arguments as above."""
+    difference = (probabilities(logits) - target).square().mean(1)
+    return region_mean(difference, torch.ones_like(difference) if keep is None else keep)

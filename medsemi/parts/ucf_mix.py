@@ -48,19 +48,20 @@ class Exchange:
             for mask in (self.into_low, self.into_high)
         )
         mixed_low, mixed_high = torch.where(into_low, high, low), torch.where(into_high, low, high)
-        return self._displace(mixed_low), self._displace(mixed_high)
+        return self.move(mixed_low), self.move(mixed_high)
+
+    def move(self, values: Tensor) -> Tensor:
+        """Return `values` (batch, channels, *space) with their blocks where those of the views go."""
+        return values if self.source is None else gather_blocks(values, self.source, self.grid)
 
     def label(self, label: Tensor) -> Tensor:
         """Return the label of the mixed views, shape (batch, *space): the same where none moves."""
-        return self._displace(label.unsqueeze(1)).squeeze(1)
+        return self.move(label.unsqueeze(1)).squeeze(1)
 
     def foreground(self, label: Tensor) -> Tensor:
         """Return the foreground share of `label` in the blocks that the low view takes."""
         taken = blocks_to_voxels(self.into_low, self.grid, label.shape[1:])
         return ((label > 0) & taken).sum() / taken.sum().clamp(min=1)
-
-    def _displace(self, values: Tensor) -> Tensor:
-        return values if self.source is None else gather_blocks(values, self.source, self.grid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from medsemi.methods.deep_co_training import DeepCoTraining
 from medsemi.methods.dual_mean_teacher import DualMeanTeacher
 from medsemi.methods.entropy_minimization import EntropyMinimization
 from medsemi.methods.fixmatch import FixMatch
+from medsemi.methods.frequency_copy_paste import FrequencyCopyPaste
 from medsemi.methods.interpolation_consistency import InterpolationConsistency
 from medsemi.methods.mean_teacher import MeanTeacher
 from medsemi.methods.method import Method, Passes
@@ -89,6 +90,21 @@ METHODS: dict[str, Callable[[nn.Module], Method]] = {
         teacher_rule="low",
         rampup_steps=0,
         confidence=0.5,
+    ),
+    "cfcnet options": lambda network: CFCNet(
+        network,
+        mix=UCFMix("random", blocks=2),
+        rampup_steps=0,
+        soft_targets=True,
+        mix_labeled=0.5,
+        cldice_weight=0.3,
+    ),
+    "frequency copy-paste": FrequencyCopyPaste,
+    "frequency copy-paste canals": lambda network: FrequencyCopyPaste(
+        network,
+        views=FrequencyViews(levels_high=2, moving_blocks=True),
+        component_filter=False,
+        dice="squared",
     ),
     "mean teacher": lambda network: MeanTeacher(network, rampup_steps=0),
     "mean teacher symmetric": lambda network: MeanTeacher(
@@ -250,6 +266,7 @@ def test_2_labels_of_unlabeled_windows_change_nothing(make, dims) -> None:
 
 # The labeled loss is another one, or labeled windows are mixed, or more than the network learns it.
 NO_SUPERVISED_LIMIT = ("pretraining", "bcp", "random", "cfcnet", "mixmatch", "remixmatch", "urpc")
+NO_SUPERVISED_LIMIT += ("frequency",)
 WEIGHTS = ("consistency", "pseudo", "cross", "entropy", "agreement", "difference")
 
 
@@ -351,6 +368,7 @@ def test_7_a_threshold_that_nothing_reaches_and_one_that_all_do(name: str, dims)
 # The background is another class than the rest: a foreground loss, a largest component, a filter by
 # the Dice of foregrounds. There only the foreground is renamed.
 BACKGROUND_IS_SPECIAL = ("bcp", "random views", "cfcnet", "dual mean teacher conflicts")
+BACKGROUND_IS_SPECIAL += ("frequency",)
 
 
 def test_9_the_names_of_classes_do_not_matter(request: pytest.FixtureRequest, make) -> None:
