@@ -6,6 +6,7 @@ networks, and what the training data were like, so that a prediction can say whe
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from medsemi.data.manifest import Case, Manifest
 from medsemi.data.reading import read_volume
 from medsemi.errors import ConfigError
 from medsemi.prediction.ranges import measure_ranges, merge_ranges
+from medsemi.training.exported import holds_pair
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ def deploy(
 
     Raises:
         ConfigError: if a configuration file cannot be read.
+        CheckpointError: if the weights cannot be read.
     """
     if os.environ.get("RANK", "0") != "0":
         return None
@@ -65,6 +68,8 @@ def deploy(
             _copy(stage / f"{name}.pt", building / "models" / f"{name}.pt")
     common = _as_trained(source / "configs" / "common.yaml", stage / "config.json")
     common["bundle_root"] = "."
+    if holds_pair(stage / "model.pt"):
+        common["network_def"] = _pair(common["network_def"])
     header = "# The configuration that this network was trained with.\n"
     text = header + yaml.safe_dump(common, sort_keys=False)
     (building / "configs" / "common.yaml").write_text(text, encoding="utf-8")
@@ -120,6 +125,16 @@ def _as_trained(common: Path, recorded: Path) -> dict[str, Any]:
     trained = json.loads(recorded.read_text(encoding="utf-8"))
     needed = {path.split(SEPARATOR)[0] for path in reachable(trained, NODES)}
     return {k: lookup(trained, k) if k in needed else v for k, v in config.items()}
+
+
+def _pair(network: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of two networks that answer with one voice."""
+    first, second = copy.deepcopy(network), copy.deepcopy(network)
+    return {
+        "_target_": "medsemi.parts.two_networks.NetworkPair",
+        "first": first,
+        "second": second,
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,12 +8,17 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 import yaml
+from monai.bundle import ConfigParser
+from torch import nn
 
 from medsemi.bundle.deployment import deploy
 from medsemi.bundle.merged import merge
 from medsemi.data.manifest import Manifest
 from medsemi.data.phantoms import make_phantoms
+from medsemi.networks.vnet import VNet
+from medsemi.parts.two_networks import NetworkPair
 from medsemi.prediction.model import load_model
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "left_atrium_mri_bcp"
@@ -37,7 +42,7 @@ def stage(tmp_path: Path) -> Path:
     tree = merge(files, {"filters": 3, "dataset_dir": "archive of a patient"}).tree
     (tmp_path / "config.json").write_text(json.dumps(tree, default=str))
     for name in ("model", "student", "teacher"):
-        (tmp_path / f"{name}.pt").write_bytes(name.encode())
+        torch.save({name: torch.zeros(1)}, tmp_path / f"{name}.pt")
     return tmp_path
 
 
@@ -67,6 +72,22 @@ def test_the_bundle_can_be_read_by_those_who_predict(
     assert model.name == "left_atrium_mri_bcp"
     assert [label.name for label in model.labels] == ["organ"]
     assert set(model.weights) == {"model", "student", "teacher"}
+
+
+def test_two_networks_with_one_voice_are_deployed_as_such(
+    stage: Path, data: Path, manifest: Manifest
+) -> None:
+    torch.save(
+        {"first.weight": torch.zeros(1), "second.weight": torch.zeros(1)}, stage / "model.pt"
+    )
+    folder = deploy(BUNDLE, stage, data, manifest)
+    parser = ConfigParser()
+    parser.read_config(str(folder / "configs" / "common.yaml"))
+    network = parser.get_parsed_content("network_def")
+    assert isinstance(network, NetworkPair)
+    assert isinstance(network.first, VNet)
+    assert isinstance(network.second, nn.Module)
+    assert network.first is not network.second
 
 
 def test_codes_and_colors_stay_with_the_name(stage: Path, data: Path, manifest: Manifest) -> None:

@@ -1,0 +1,46 @@
+"""CFC-Net on the left atrium: on equal footing with the bundle that it is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+EQUAL = {
+    "common": (
+        "window", "filters", "dropout", "learning_rate", "momentum", "weight_decay", "flip_rule",
+        "pretrain_steps", "train_steps", "val_interval", "stride", "published_stride", "manifest",
+        "network_def", "preprocessing",
+    ),
+    "train": ("steps", "initial_weights", "decay_factor", "decay_every"),
+    "supervised": ("steps", "decay_factor", "decay_every"),
+    "small": (
+        "window", "filters", "pretrain_steps", "train_steps", "val_interval", "stride",
+        "published_stride",
+    ),
+}  # fmt: skip
+
+
+def config(bundle: str, name: str) -> dict:
+    return yaml.safe_load((BUNDLES / bundle / "configs" / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_it_has_the_footing_of_the_bundle_that_it_is_compared_with(name: str) -> None:
+    ours, theirs = config("left_atrium_mri_cfcnet", name), config("left_atrium_mri_bcp", name)
+    assert {key: ours[key] for key in EQUAL[name]} == {key: theirs[key] for key in EQUAL[name]}
+
+
+def test_the_network_has_no_statistics_of_views() -> None:
+    assert config("left_atrium_mri_cfcnet", "common")["norm"] == "instance"
+
+
+@pytest.mark.parametrize("overlay", ["train", "small", "demo"])
+def test_the_blocks_of_the_mix_divide_the_window(overlay: str) -> None:
+    bundle = "left_atrium_mri_cfcnet"
+    settings = config(bundle, "common") | config(bundle, "train") | config(bundle, overlay)
+    blocks = settings["mix_blocks"]
+    blocks = [blocks] * 3 if isinstance(blocks, int) else blocks
+    assert [edge % n for edge, n in zip(settings["window"], blocks, strict=True)] == [0, 0, 0]
