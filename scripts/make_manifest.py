@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medsemi.data.manifest import ROLES, Manifest, save_manifest
+from medsemi.data.checks import check_all_data
+from medsemi.data.layouts import Layout, find_layout, read_classes
+from medsemi.data.manifest import ROLES, Manifest, parse_manifest, save_manifest
 from medsemi.data.splits import (
     FoundCase,
     SplitCounts,
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make(options: argparse.Namespace) -> Manifest:
-    """Find the cases, deal the patients and write the manifest.
+    """Find the cases, deal the patients, check all files and write the manifest.
 
     Args:
         options: the parsed command line.
@@ -47,7 +49,8 @@ def make(options: argparse.Namespace) -> Manifest:
         The manifest that was written.
 
     Raises:
-        ManifestError: the folder, the patterns or the counts leave doubt or cannot be met.
+        ManifestError: the folder, the patterns or the counts leave doubt or cannot be met, or a
+            file is refused; nothing is written then.
     """
     if options.output.exists() and not options.overwrite:
         raise ManifestError(
@@ -55,16 +58,70 @@ def make(options: argparse.Namespace) -> Manifest:
         )
     if not options.folder.is_dir():
         raise ManifestError(f"{options.folder}: no such folder; check the path.")
-    cases = find_cases(options.folder, options.images, options.labels)
-    counts = SplitCounts(options.labeled, options.validation, options.test)
-    classes = ["background", *options.classes]
+    layout = _layout(options)
+    if all(case.label is None for case in layout.cases):
+        raise ManifestError(
+            f"{options.folder}: no image has a label file, such as for {layout.cases[0].image}; a"
+            " label has the name of its image (without _0000)."
+        )
+    document = _document(layout, options)
+    if not options.names_only:
+        check_all_data(parse_manifest(document, str(options.output)), options.folder)
+    return save_manifest(document, options.output)
+
+
+def _layout(options: argparse.Namespace) -> Layout:
+    if options.images is None and options.labels is None:
+        return find_layout(options.folder)
+    images, labels = options.images or "images/{case}", options.labels or "labels/{case}"
+    cases = find_cases(options.folder, images, labels)
+    return Layout(cases, read_classes(options.folder / "dataset.json"))
+
+
+def _document(layout: Layout, options: argparse.Namespace) -> dict[str, Any]:
+    names = options.classes or layout.classes
+    if names is None:
+        raise ManifestError(
+            f"{options.folder}: holds no dataset.json that names the classes; add --classes with the"
+            " names of the label values 1, 2, ..."
+        )
     document: dict[str, Any] = {
         "name": options.name or options.output.stem,
         "protocol": f"Patients dealt by scripts/make_manifest.py with seed {options.seed}.",
-        "classes": {str(value): name for value, name in enumerate(classes)},
+        "classes": {str(value): name for value, name in enumerate(["background", *names])},
     }
-    document |= split_cases(cases, _patients(cases, options), counts, options.seed)
-    return save_manifest(document, options.output)
+    patients = _patients([*layout.cases, *layout.held_out], options)
+    entries = split_cases(layout.cases, patients, _counts(layout, patients, options), options.seed)
+    if layout.held_out and options.images_ts is None:
+        print(f"imagesTs: {len(layout.held_out)} images left out (see --images-ts)")
+    elif layout.held_out:
+        entries[options.images_ts] += [_entry(case, patients, options) for case in layout.held_out]
+    return document | entries
+
+
+def _counts(layout: Layout, patients: dict[str, str], options: argparse.Namespace) -> SplitCounts:
+    """Without `--labeled`, every patient with labels that is not held out is labeled."""
+    labeled = options.labeled
+    if labeled is None:
+        lacking = {patients[case.case_id] for case in layout.cases if case.label is None}
+        complete = {patients[case.case_id] for case in layout.cases} - lacking
+        labeled = len(complete) - options.validation - options.test
+    return SplitCounts(labeled, options.validation, options.test)
+
+
+def _entry(
+    case: FoundCase, patients: dict[str, str], options: argparse.Namespace
+) -> dict[str, Any]:
+    entry = {"case": case.case_id, "patient": patients[case.case_id]}
+    entry["image"] = case.image.as_posix()
+    if options.images_ts == "test":
+        if case.label is None:
+            raise ManifestError(
+                f"{options.folder / case.image}: has no label in labelsTs, so that it cannot be"
+                " scored; add it or leave --images-ts out."
+            )
+        entry["label"] = case.label.as_posix()
+    return entry
 
 
 def _patients(cases: Sequence[FoundCase], options: argparse.Namespace) -> dict[str, str]:
@@ -86,20 +143,24 @@ def _table(manifest: Manifest) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Split the images of a folder by patient and write a manifest.",
+        description="Split the images of a folder by patient and write a manifest. The folder holds"
+        " images/ and labels/, or is one of nnU-Net or the Medical Segmentation Decathlon"
+        " (imagesTr, labelsTr, dataset.json), as it is.",
         epilog="Images without a label file become unlabeled cases.",
     )
     add = parser.add_argument
     add("folder", type=Path, help="dataset folder, later given to training as dataset_dir")
     add("--output", type=Path, default=Path("manifest.json"), help="file to write (%(default)s)")
-    add("--classes", nargs="+", required=True, help="names of the label values 1, 2, ...")
-    add("--labeled", type=int, required=True, help="patients trained on with labels")
+    add("--classes", nargs="+", help="names of the label values 1, 2, ... (from dataset.json)")
+    add("--labeled", type=int, help="patients trained on with labels (all that are left)")
     add("--validation", type=int, default=0, help="patients to choose settings on (%(default)s)")
     add("--test", type=int, default=0, help="patients that training never opens (%(default)s)")
     add("--seed", type=int, default=0, help="another seed, another split (%(default)s)")
-    add("--images", default="images/{case}", help="where images are (%(default)s)")
-    add("--labels", default="labels/{case}", help="where labels are (%(default)s)")
+    add("--images", help="where images are, such as scans/{case}/mr (found by itself)")
+    add("--labels", help="likewise for labels (found by itself)")
+    add("--images-ts", choices=("unlabeled", "test"), help="role of imagesTs (left out)")
     add("--name", help="name of the split (the name of the output file)")
+    add("--names-only", action="store_true", help="do not open and compare the files")
     add("--overwrite", action="store_true", help="replace the output file if it exists")
     patient = parser.add_mutually_exclusive_group()
     patient.add_argument("--patient-regex", help="its first group, in the case id, is the patient")

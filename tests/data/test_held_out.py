@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
+from medsemi.data.held_out import LOOKS, opened_cases
 from medsemi.data.manifest import Manifest, load_manifest
 from medsemi.data.phantoms import make_phantoms
-from medsemi.data.held_out import LOOKS, opened_cases
 from medsemi.data.volumes import VolumeStore
 from medsemi.errors import ManifestError
 

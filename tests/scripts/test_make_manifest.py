@@ -34,7 +34,8 @@ def start(repository: Path, folder: Path, *arguments: str) -> subprocess.Complet
 
 
 def test_writes_a_split_by_patient_and_a_table(repository: Path, folder: Path) -> None:
-    arguments = ("--labeled", "2", "--test", "1", "--validation", "1", "--patient-prefix", "_")
+    arguments = ("--names-only", "--labeled", "2", "--test", "1", "--validation", "1")
+    arguments += ("--patient-prefix", "_")
     result = start(repository, folder, *arguments)
     assert (result.returncode, result.stderr) == (0, "")
     rows = [line.split() for line in result.stdout.splitlines()[1:5]]
