@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from medsemi.evaluation.statistics import Difference, holm, paired_difference
 
 Record = dict[str, Any]
 Values = NDArray[np.float64]
 FLOOR, COMPETITOR = "1", "2b"
+COMPARED = {"dice": "Dice", "centerline_dice": "clDice", "canals_found": "canals found per tooth"}
 
 
 def write_report(plan: Mapping[str, Any], scale: str, folder: Path, output: Path) -> None:
@@ -47,9 +49,10 @@ def write_report(plan: Mapping[str, Any], scale: str, folder: Path, output: Path
         *table([overview(row, plan, group) for row, group in records.items()]),
         "## Differences",
         "",
-        "Paired, over patients, with 95 % Student-t intervals; positive is better for the row. A"
-        " difference counts where its interval excludes 0 **and** it exceeds the seed-to-seed SD"
-        " in the table above. Many pairs are compared here and no interval is corrected for it.",
+        "Paired, over the patients and seeds that both rows have, with 95 % intervals of the studentized"
+        " bootstrap; positive is better for the row. **Bold**: the interval excludes 0 and the"
+        " difference exceeds its seed-to-seed SD; with one seed nothing is bold. p: sign-flip test"
+        " of the Dice, corrected by Holm for all pairs of the table.",
         "",
         *table(differences(plan, records)),
         "## All networks (row 12: what to deploy)",
@@ -179,38 +182,44 @@ def differences(
         for other in dict.fromkeys([FLOOR, COMPETITOR, plan["rows"][row].get("against")])
         if other in records and other != row
     ]
-    return [difference(row, other, records[row], records[other]) for row, other in pairs]
+    found = [
+        {metric: difference(records[row], records[other], metric) for metric in COMPARED}
+        for row, other in pairs
+    ]
+    known = [by_metric["dice"] for by_metric in found if by_metric["dice"] is not None]
+    adjusted = dict(zip(map(id, known), holm([one.p for one in known]), strict=True))
+    lines = []
+    for (row, other), by_metric in zip(pairs, found, strict=True):
+        line = {"row": row, "against": other}
+        line |= {name: told(by_metric[metric]) for metric, name in COMPARED.items()}
+        dice = by_metric["dice"]
+        line["better"] = "-" if dice is None else f"{dice.better} of {dice.patients}"
+        line["p (Holm)"] = "-" if dice is None else f"{adjusted[id(dice)]:.3f}"
+        lines.append(line)
+    return lines
 
 
-def difference(
-    row: str, other: str, these: Sequence[Record], those: Sequence[Record]
-) -> dict[str, str]:
-    """One row of the second table, over the seeds that both have."""
+def difference(these: Sequence[Record], those: Sequence[Record], metric: str) -> Difference | None:
+    """Compare two rows over the seeds and the patients that both have; None if they share none."""
     seeds = sorted({r["seed"] for r in these} & {r["seed"] for r in those})
-    mine, theirs = ([r for s in seeds for r in group if r["seed"] == s] for group in (these, those))
-    shown = {"row": row, "against": other, "seeds": str(len(seeds))}
     if not seeds:
-        return {**shown, "Dice": "-", "better": "-", "clDice": "-", "canals found per tooth": "-"}
-    dice = per_patient(values(mine, "dice") - values(theirs, "dice"))
-    return {
-        **shown,
-        "Dice": interval(dice),
-        "better": f"{(dice > 0).sum()} of {len(dice)}",
-        "clDice": interval(
-            per_patient(values(mine, "centerline_dice") - values(theirs, "centerline_dice"))
-        ),
-        "canals found per tooth": interval(
-            per_patient(values(mine, "canals_found") - values(theirs, "canals_found"))
-        ),
-    }
+        return None
+    mine, theirs = (
+        values([r for s in seeds for r in group if r["seed"] == s], metric).T
+        for group in (these, those)
+    )
+    kept = np.isfinite(mine).all(axis=1) & np.isfinite(theirs).all(axis=1)
+    if not kept.any():
+        return None
+    return paired_difference(mine[kept], theirs[kept])
 
 
-def interval(gains: Values) -> str:
-    """Mean with its 95 % Student-t interval."""
-    if len(gains) < 2:
-        return f"{gains.mean():+.3f}" if len(gains) else "-"
-    reach = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
-    return f"{gains.mean():+.3f} [{gains.mean() - reach:+.3f}, {gains.mean() + reach:+.3f}]"
+def told(one: Difference | None) -> str:
+    """Mean with its interval, in bold where it is proven."""
+    if one is None:
+        return "-"
+    text = f"{one.mean:+.3f} [{one.interval[0]:+.3f}, {one.interval[1]:+.3f}]"
+    return f"**{text}**" if one.proven else text
 
 
 def by_network(row: str, group: Sequence[Record]) -> list[dict[str, str]]:

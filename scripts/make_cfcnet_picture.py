@@ -102,7 +102,7 @@ def draw_flow(shown: dict[str, Slice], path: Path) -> None:
     box(page, (5.3, 0.65), "student of the\nhigh view", HIGH)
     box(
         page,
-        (11.3, 3.1),
+        (11.15, 3.1),
         "the students again:\nthe label is the same,\nno block has moved",
         TARGET,
         1.6,
