@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from medsemi.data.root_canal_phantom import make_root_canal_phantoms
+from medsemi.networks.vnet import VNet
+from medsemi.prediction.bundle_network import load_network
+from medsemi.prediction.model import load_model
+from medsemi.training.checkpoint import save_weights
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "root_canal_cbct_cfcnet" / "configs"
 
@@ -43,6 +49,20 @@ def test_training_and_prediction_prepare_an_image_alike() -> None:
         assert [scaling["b_min"], scaling["b_max"]] == promised["intensity"]["clip"]
         assert promised["intensity"]["norm"] == "zscore"
         assert list(transforms)[-1] == "NormalizeIntensityd"
+
+
+def test_the_bundle_itself_is_predicted_with_once_weights_lie_in_it(tmp_path: Path) -> None:
+    bundle = shutil.copytree(CONFIGS.parent, tmp_path / "bundle")
+    settings = config("common")
+    network = VNet(filters=settings["filters"], norm=settings["norm"])
+    (bundle / "models").mkdir()
+    save_weights(bundle / "models" / "model.pt", network)
+    model = load_model(bundle)
+    assert (model.spacing, model.intensity.norm) == ((0.25, 0.25, 0.25), "zscore")
+    loaded = load_network(model)
+    assert loaded.plan.size == tuple(settings["window"])
+    assert loaded.plan.weighting == "gaussian"
+    assert torch.equal(loaded.network.decoder.out_conv.weight, network.decoder.out_conv.weight)
 
 
 def run(command: list[str], *options: str) -> subprocess.CompletedProcess[str]:
