@@ -41,7 +41,7 @@ __all__ = ["Finding", "lint_bundle", "lint_configs"]
 # Keys that a bundle may hold unused: every bundle takes them, or other programs read them.
 COMMON_KEYS = (
     "bundle_root", "dataset_dir", "manifest", "output_dir", "tracking_uri", "experiment_name",
-    "run_name", "seed", "device", "amp", "num_workers", "imports", META, "_desc_",
+    "run_name", "seed", "device", "amp", "num_workers", "imports", "preparation", META, "_desc_",
 )  # fmt: skip
 # Ids that applications ask a bundle for (the bundle properties of MONAI).
 TRAINING_KEYS = (

@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all commands."""
-    from medsemi.cli import inspect, methods, predict
+    from medsemi.cli import fingerprint, inspect, methods, predict
 
     parser = argparse.ArgumentParser(
         prog="medsemi",
@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_parser(commands)
     predict.add_parser(commands)
     methods.add_parser(commands)
+    fingerprint.add_parser(commands)
     return parser
 
 

@@ -1,0 +1,50 @@
+"""`medsemi fingerprint`: windows, network and preparation for a data set, from what it is like."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # The commands of all programs together, as argparse types them.
+    from argparse import _SubParsersAction as SubParsers
+
+
+def add_parser(commands: SubParsers[argparse.ArgumentParser]) -> None:
+    """Add the command to a parser of several."""
+    parser = commands.add_parser(
+        "fingerprint",
+        help="Plan windows, network and preparation for a data set.",
+        description="Measure the labeled and unlabeled cases of a manifest and write an overlay of a"
+        " bundle: window, network and preparation. Cases for validation and test are not opened.",
+    )
+    parser.add_argument("--dataset_dir", type=Path, required=True, help="Folder of the images.")
+    parser.add_argument("--manifest", type=Path, required=True, help="JSON file of the split.")
+    parser.add_argument("--output", type=Path, required=True, help="YAML file to write.")
+    parser.add_argument(
+        "--preset", choices=("cpu", "gpu"), default="gpu", help="Machine to plan for (gpu)."
+    )
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Write the overlay; returns the exit code."""
+    from medsemi.atomic import write_atomically
+    from medsemi.data.fingerprint import take_fingerprint
+    from medsemi.data.manifest import load_manifest
+    from medsemi.data.plan_overlay import overlay_text
+    from medsemi.data.planning import make_plan
+
+    manifest = load_manifest(given.manifest)
+    fingerprint = take_fingerprint(manifest, given.dataset_dir)
+    plan = make_plan(fingerprint, given.preset)
+    source = f"medsemi fingerprint --manifest {given.manifest.name} --preset {given.preset}"
+    with write_atomically(given.output) as temporary:
+        temporary.write_text(overlay_text(fingerprint, plan, source), encoding="utf-8")
+    size = " x ".join(map(str, plan.window))
+    stages = f"{len(plan.strides)} stages of {plan.filters[0]} to {plan.filters[-1]} channels"
+    resampling = "as it is" if plan.spacing is None else f"{list(plan.spacing)} mm"
+    print(f"{len(fingerprint.cases)} cases, {fingerprint.modality}; window {size}, {stages},")
+    print(f"voxels {resampling}. The overlay is {given.output}; give it as the last --config_file.")
+    return 0

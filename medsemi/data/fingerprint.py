@@ -1,0 +1,159 @@
+"""What a data set is like: sizes, spacings, intensities of structures and their volumes.
+
+Read are the images and labels of labeled cases and the headers of unlabeled ones; no case of the
+lists `validation` and `test` is opened, so that nothing is planned on what is scored.
+
+Source: nnU-Net (Isensee et al., Nature Methods 2021), `dataset_fingerprint/fingerprint_extractor.py`:
+intensities are those of foreground voxels, the same number from every case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from medsemi.data.manifest import Case, Manifest
+from medsemi.data.reading import NIFTI, read_volume
+from medsemi.errors import DataError
+
+SAMPLES = 10_000  # foreground voxels of a case that percentiles are taken from
+LOWEST_OUTSIDE_CT = -200.0  # air in CT is near -1000 HU; no MR image is that far below zero
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """One case on axes in the order right, anterior, superior.
+
+    Attributes:
+        case_id: of the manifest.
+        shape: in voxels.
+        spacing: edge lengths of a voxel, in mm.
+    """
+
+    case_id: str
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a plan is made of.
+
+    Attributes:
+        cases: labeled and unlabeled ones.
+        classes: name of each label value.
+        percentiles: 0.5, 50 and 99.5 of intensities in the foreground.
+        mean: of intensities in the foreground.
+        deviation: of intensities in the foreground.
+        least: of all intensities of labeled cases.
+        volumes: mean volume of each structure in the labeled cases, in mm3.
+    """
+
+    cases: tuple[CaseFacts, ...]
+    classes: dict[int, str]
+    percentiles: tuple[float, float, float]
+    mean: float
+    deviation: float
+    least: float
+    volumes: dict[str, float]
+
+    @property
+    def modality(self) -> str:
+        """`CT` where values lie as far below zero as air does, else `MR`."""
+        return "CT" if self.least < LOWEST_OUTSIDE_CT else "MR"
+
+    @property
+    def median_spacing(self) -> tuple[float, ...]:
+        """Median over cases along each axis, in mm."""
+        return _medians([case.spacing for case in self.cases])
+
+    @property
+    def median_shape(self) -> tuple[float, ...]:
+        """Median over cases along each axis, in voxels."""
+        return _medians([[float(n) for n in case.shape] for case in self.cases])
+
+
+def take_fingerprint(manifest: Manifest, dataset_dir: Path) -> Fingerprint:
+    """Measure the cases that a training sees.
+
+    Args:
+        manifest: its lists `labeled` and `unlabeled` are read.
+        dataset_dir: where its paths start.
+
+    Raises:
+        DataError: if a file cannot be read, image and label differ in shape, or no labeled case
+            has a structure.
+    """
+    facts, samples, voxels, least = [], [], np.zeros(len(manifest.classes)), np.inf
+    generator = np.random.default_rng(0)
+    for case in manifest.labeled:
+        values, label, fact = _labeled(case, dataset_dir)
+        facts.append(fact)
+        least = min(least, float(values.min()))
+        counts = np.bincount(label.ravel(), minlength=len(voxels))[: len(voxels)]
+        voxels += counts * np.prod(fact.spacing)
+        inside = values[label > 0]
+        if len(inside):
+            samples.append(generator.choice(inside, SAMPLES))
+    if not samples:
+        msg = f"No labeled case of {manifest.name} has a voxel above 0: check the labels."
+        raise DataError(msg)
+    facts += [_header(case, dataset_dir) for case in manifest.unlabeled]
+    drawn = np.concatenate(samples).astype(np.float64)
+    low, middle, high = np.percentile(drawn, (0.5, 50, 99.5)).tolist()
+    means = voxels / len(manifest.labeled)
+    return Fingerprint(
+        cases=tuple(facts),
+        classes=manifest.classes,
+        percentiles=(low, middle, high),
+        mean=float(drawn.mean()),
+        deviation=float(drawn.std()),
+        least=least,
+        volumes={name: float(means[n]) for n, name in manifest.classes.items() if n},
+    )
+
+
+def _labeled(case: Case, folder: Path) -> tuple[NDArray[Any], NDArray[np.int64], CaseFacts]:
+    assert case.label is not None
+    values, affine = read_volume(folder / case.image)
+    label, _ = read_volume(folder / case.label)
+    if values.shape[:3] != label.shape[:3]:
+        msg = f"{case.case_id}: image {values.shape} and label {label.shape} differ; replace one."
+        raise DataError(msg)
+    if values.ndim > 3:
+        values = values[..., 0]
+    whole = np.rint(label.reshape(values.shape)).astype(np.int64)
+    return values, whole, _facts(case.case_id, values.shape, affine)
+
+
+def _header(case: Case, folder: Path) -> CaseFacts:
+    path = folder / case.image
+    if not path.name.lower().endswith(NIFTI):
+        values, affine = read_volume(path)
+        return _facts(case.case_id, values.shape[:3], affine)
+    try:
+        image: Any = nibabel.load(path)
+    except Exception as error:  # nibabel's own errors share no class but this one
+        raise DataError(f"{path}: cannot be read as a volume ({error}); replace it.") from error
+    return _facts(case.case_id, image.shape[:3], image.affine)
+
+
+def _facts(case_id: str, shape: Sequence[int], affine: NDArray[np.float64]) -> CaseFacts:
+    axes: Any = nibabel.io_orientation(affine)  # type: ignore[no-untyped-call]
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    order = np.argsort(axes[:, 0])  # the axis of the file that becomes each axis of RAS
+    return CaseFacts(
+        case_id,
+        tuple(int(shape[axis]) for axis in order),
+        tuple(float(spacing[axis]) for axis in order),
+    )
+
+
+def _medians(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    return tuple(float(value) for value in np.median(np.array(rows), axis=0))

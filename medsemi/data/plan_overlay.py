@@ -1,0 +1,129 @@
+"""A plan as an overlay of a bundle: readable, with its reasons, to be edited by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from medsemi.data.fingerprint import Fingerprint
+from medsemi.data.planning import Plan
+
+AXES = ("right-left", "front-back", "up-down")
+
+
+def overlay_text(fingerprint: Fingerprint, plan: Plan, source: str) -> str:
+    """Return the overlay as YAML; it lies on top of any workflow of a bundle.
+
+    Args:
+        fingerprint: what the data are like; told in comments.
+        plan: what follows from it.
+        source: how the file was made, for its first line.
+    """
+    blocks = (_facts(fingerprint, source), _windows(plan), _network(fingerprint, plan))
+    return "\n".join((*blocks, _preparation(fingerprint, plan)))
+
+
+def _facts(fingerprint: Fingerprint, source: str) -> str:
+    spacing, shape = fingerprint.median_spacing, fingerprint.median_shape
+    low, middle, high = fingerprint.percentiles
+    lines = [
+        f"# Made by: {source}",
+        "# Lies on top of a workflow of a bundle; edit what you know better.",
+        f"# {len(fingerprint.cases)} cases. Median voxel {_mm(spacing)} mm, median size {_mm(shape)} voxels",
+        f"# (axes: {', '.join(AXES)}). Values look like {fingerprint.modality}; in structures"
+        f" {low:.4g} to {high:.4g}, median {middle:.4g}.",
+    ]
+    named = (f"{name} {volume / 1000:.3g}" for name, volume in fingerprint.volumes.items())
+    return "\n".join([*lines, f"# Mean volumes in ml: {', '.join(named)}."])
+
+
+def _windows(plan: Plan) -> str:
+    quarter = [max(n // 4, 1) for n in plan.window]
+    lines = [
+        "",
+        f"window: {list(plan.window)}",
+        f"stride: {list(plan.stride)}  # half a window",
+        f"published_stride: {quarter}",
+        f"labeled_windows: {plan.windows}",
+        f"unlabeled_windows: {plan.windows}",
+        f"filters: {plan.filters[0]}",
+    ]
+    if plan.coarse_axis is not None:
+        angles = [180 if axis == plan.coarse_axis else 0 for axis in range(3)]
+        lines.append(f"rotation: {angles}  # about the axis of coarse slices alone")
+    return "\n".join(lines)
+
+
+def _network(fingerprint: Fingerprint, plan: Plan) -> str:
+    features = [f"$@filters * {n // plan.filters[0]}" for n in plan.filters]
+    strides, kernels = _rows(plan.strides), _rows(plan.kernels)
+    return f"""
+# A U-Net whose stages halve an axis while 4 voxels are left of it.
+network_def:
+  _target_: monai.networks.nets.DynUNet
+  spatial_dims: 3
+  in_channels: 1
+  out_channels: {len(fingerprint.classes)}
+  strides: {strides}
+  kernel_size: {kernels}
+  upsample_kernel_size: {_rows(plan.strides[1:])}
+  filters: {json.dumps(features)}
+  norm_name: instance
+  res_block: {json.dumps(plan.residual)}
+  deep_supervision: false
+"""
+
+
+def _preparation(fingerprint: Fingerprint, plan: Plan) -> str:
+    load = [
+        "{_target_: monai.transforms.LoadImaged, KEYS}",
+        "{_target_: monai.transforms.EnsureChannelFirstd, KEYS}",
+        "{_target_: monai.transforms.Orientationd, KEYS, axcodes: RAS, labels: null}",
+        _normalization(plan),
+    ]
+    if plan.spacing is not None:
+        load.append(
+            f"{{_target_: monai.transforms.Spacingd, KEYS, pixdim: {list(plan.spacing)}, MODE}}"
+        )
+    preparation = {
+        "modality": [fingerprint.modality],
+        "spacing": None if plan.spacing is None else list(plan.spacing),
+        "intensity": {
+            "clip": None if plan.clip is None else list(plan.clip),
+            "norm": "zscore" if plan.clip is None else "range",
+        },
+    }
+    both = "keys: [image, label], allow_missing_keys: true"
+    chains = (
+        ("preprocessing", both, "mode: [bilinear, nearest]"),
+        ("inference_preprocessing", "keys: image", "mode: bilinear"),
+    )
+    texts = [
+        f"{name}:\n  _target_: monai.transforms.Compose\n  transforms:\n"
+        + "\n".join(f"  - {one.replace('KEYS', keys).replace('MODE', mode)}" for one in load)
+        for name, keys, mode in chains
+    ]
+    texts.append(
+        "# The same for `medsemi predict`, and part of what a checkpoint belongs to.\n"
+        f"preparation: {json.dumps(preparation)}\n"
+        "+shared_settings:\n  preparation: '@preparation'\n"
+    )
+    return "\n".join(texts)
+
+
+def _normalization(plan: Plan) -> str:
+    if plan.clip is None:
+        return "{_target_: monai.transforms.NormalizeIntensityd, keys: image}"
+    low, high = plan.clip
+    return (
+        "{_target_: monai.transforms.ScaleIntensityRanged, keys: image,"
+        f" a_min: {low:.6g}, a_max: {high:.6g}, b_min: 0.0, b_max: 1.0, clip: true}}"
+    )
+
+
+def _rows(rows: Iterable[Iterable[int]]) -> str:
+    return json.dumps([list(row) for row in rows])
+
+
+def _mm(values: Iterable[float]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)

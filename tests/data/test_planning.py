@@ -1,0 +1,157 @@
+"""Plans against the rules that they follow, and as overlays that a bundle takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigParser
+
+from medsemi.bundle.lint import lint_configs
+from medsemi.cli.main import main
+from medsemi.data.fingerprint import CaseFacts, Fingerprint, take_fingerprint
+from medsemi.data.manifest import load_manifest
+from medsemi.data.plan_overlay import overlay_text
+from medsemi.data.planning import PRESETS, Plan, make_plan, target_spacing, topology
+from medsemi.errors import ConfigError, DataError
+
+CONFIGS = Path(__file__).parents[2] / "bundles" / "left_atrium_mri_bcp" / "configs"
+
+
+def fingerprint(*rows: tuple, least: float = 0.0) -> Fingerprint:
+    cases = tuple(CaseFacts(str(n), shape, spacing) for n, (shape, spacing) in enumerate(rows))
+    classes = {0: "background", 1: "organ", 2: "tumor"}
+    volumes = {"organ": 50_000.0, "tumor": 800.0}
+    return Fingerprint(cases, classes, (-60.0, 90.0, 240.0), 92.0, 40.0, least, volumes)
+
+
+ISOTROPIC = ((200, 180, 160), (1.0, 1.0, 1.0))
+COARSE = ((256, 224, 10), (1.5625, 1.5625, 10.0))
+
+
+def test_the_network_of_isotropic_volumes_has_six_stages_from_128_voxels() -> None:
+    window, strides, kernels = topology((1, 1, 1), (128, 128, 128), 9)
+    assert window == (128, 128, 128)
+    assert strides == ((1, 1, 1), *[(2, 2, 2)] * 5)
+    assert kernels == ((3, 3, 3),) * 6
+
+
+def test_the_network_of_cardiac_slices_is_that_of_nnunet() -> None:
+    """Its plan for ACDC: slices are halved first, and the first kernels stay within them."""
+    window, strides, kernels = topology((1.5625, 1.5625, 5.0), (256, 224, 20), 9)
+    assert window == (256, 224, 20)
+    flat, full = (2, 2, 1), (2, 2, 2)
+    assert strides == ((1, 1, 1), flat, full, full, flat, flat)
+    assert kernels == ((3, 3, 1), *[(3, 3, 3)] * 5)
+
+
+def test_spacing_is_the_median_and_far_coarser_axes_take_a_finer_one() -> None:
+    assert target_spacing(fingerprint(ISOTROPIC, ((100, 90, 80), (2.0, 2.0, 2.0)))) == (1.5,) * 3
+    mixed = fingerprint(*[COARSE] * 8, *[((256, 224, 20), (1.5625, 1.5625, 5.0))] * 2)
+    assert target_spacing(mixed) == (1.5625, 1.5625, 5.0)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("case", [ISOTROPIC, COARSE, ((60, 50, 40), (1, 1, 1))])
+def test_a_window_fits_the_machine_and_the_network(preset: str, case: tuple) -> None:
+    plan, machine = make_plan(fingerprint(case), preset), PRESETS[preset]
+    assert np.prod(plan.window) <= machine.voxels
+    step = np.prod(np.array(plan.strides), axis=0)
+    assert not (np.array(plan.window) % step).any()
+    assert (np.array(plan.window) < np.array(case[0]) + step).all()
+    assert len(plan.strides) == len(plan.kernels) == len(plan.filters) <= machine.stages
+    assert max(plan.filters) <= machine.most_filters
+    assert plan.spacing is None
+    assert plan.coarse_axis == (2 if case is COARSE else None)
+
+
+def test_values_of_ct_are_clipped_and_of_mr_standardized() -> None:
+    assert make_plan(fingerprint(ISOTROPIC, least=-1024), "cpu").clip == (-60.0, 240.0)
+    assert make_plan(fingerprint(ISOTROPIC, least=-3), "cpu").clip is None
+    with pytest.raises(ConfigError, match="preset is 'tpu'"):
+        make_plan(fingerprint(ISOTROPIC), "tpu")
+
+
+def write(folder: Path, name: str, values: np.ndarray, affine: np.ndarray) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(values, affine), folder / name)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two labeled cases and an unlabeled one, which lies on its side; a test case that is absent."""
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    for number in (1, 2):
+        image = np.full((20, 18, 10), -1000, np.int16)
+        label = np.zeros(image.shape, np.uint8)
+        image[4:8, 4:8, 4:6], label[4:8, 4:8, 4:6] = 100 * number, 1
+        write(tmp_path, f"images/{number}.nii.gz", image, affine)
+        write(tmp_path, f"labels/{number}.nii.gz", label, affine)
+    sideways = np.array([[0, 0, 2.0, 0], [1.0, 0, 0, 0], [0, 4.0, 0, 0], [0, 0, 0, 1]])
+    write(tmp_path, "images/3.nii.gz", np.zeros((30, 8, 12), np.int16), sideways)
+    manifest = {
+        "name": "small", "classes": {"0": "background", "1": "cube"},
+        "image": "images/{case}.nii.gz", "label": "labels/{case}.nii.gz",
+        "labeled": ["1", "2"], "unlabeled": ["3"], "validation": ["no"], "test": ["never"],
+    }  # fmt: skip
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    return tmp_path
+
+
+def test_a_fingerprint_measures_what_training_sees(data: Path) -> None:
+    found = take_fingerprint(load_manifest(data / "manifest.json"), data)
+    assert [case.shape for case in found.cases] == [(20, 18, 10), (20, 18, 10), (12, 30, 8)]
+    assert found.cases[2].spacing == (2.0, 1.0, 4.0)
+    assert found.median_spacing == (1.0, 1.0, 3.0)
+    assert found.percentiles == (100.0, 150.0, 200.0)
+    assert found.mean == 150.0
+    assert found.volumes == {"cube": 4 * 4 * 2 * 3.0}
+    assert found.modality == "CT"
+
+
+def test_labels_without_a_structure_or_of_another_shape_are_named(data: Path) -> None:
+    manifest = load_manifest(data / "manifest.json")
+    for number in (1, 2):
+        empty = np.zeros((20, 18, 10), np.uint8)
+        write(data, f"labels/{number}.nii.gz", empty, np.eye(4))
+    with pytest.raises(DataError, match="No labeled case of small"):
+        take_fingerprint(manifest, data)
+    write(data, "labels/2.nii.gz", np.zeros((20, 18, 9), np.uint8), np.eye(4))
+    with pytest.raises(DataError, match="2: image"):
+        take_fingerprint(manifest, data)
+
+
+def test_the_command_writes_an_overlay(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--dataset_dir", str(data), "--manifest", str(data / "manifest.json")]
+    assert main(["fingerprint", *options, "--output", str(data / "plan.yaml")]) == 0
+    assert "3 cases, CT" in capsys.readouterr().out
+    plan = yaml.safe_load((data / "plan.yaml").read_text())
+    assert plan["preparation"]["spacing"] == [1.0, 1.0, 3.0]
+    assert plan["preparation"]["intensity"] == {"clip": [100.0, 200.0], "norm": "range"}
+
+
+def overlay(path: Path, plan: Plan, facts: Fingerprint) -> Path:
+    path.write_text(overlay_text(facts, plan, "a test"))
+    return path
+
+
+@pytest.mark.parametrize("least", [0.0, -1000.0])
+def test_the_bundle_takes_it_and_its_network_runs(tmp_path: Path, least: float) -> None:
+    facts = fingerprint(COARSE, ((256, 224, 12), (1.4, 1.4, 8.0)), least=least)
+    file = overlay(tmp_path / "plan.yaml", make_plan(facts, "cpu"), facts)
+    for workflow in ("pretrain", "train", "method", "evaluate", "inference"):
+        files = [CONFIGS / "common.yaml", CONFIGS / f"{workflow}.yaml", file]
+        assert [str(finding) for finding in lint_configs(files)] == []
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / "common.yaml"), str(file)])
+    parser["filters"] = 2
+    network = parser.get_parsed_content("network_def").eval()
+    window = parser["window"]
+    with torch.no_grad():
+        assert network(torch.zeros(1, 1, *window)).shape == (1, 3, *window)
+    assert parser["rotation"] == [0, 0, 180]
