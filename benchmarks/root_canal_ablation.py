@@ -333,6 +333,14 @@ def mine(shard: str, all_of_them: Sequence[Training]) -> Iterator[Training]:
             yield training
 
 
+def work(training: Training) -> float:
+    """Supervised steps that take as long, to tell how much time is left."""
+    common, row = training.settings["common"], training.settings["row"]
+    networks = [new_network(common, 0, "weights")] * (2 if row.get("apart") else 1)
+    steps = common["steps"] * new_method(row, common, 1, *networks).cost
+    return float(steps + common["start_steps"])
+
+
 def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -385,7 +393,8 @@ def main() -> None:
             method, times = run(training, data, given.runs)
             scores = score(method, data, common)
             write_record(training, method, times, scores, data, given.records)
-            left = (time.perf_counter() - begin) / number * (len(waiting) - number) / 60
+            done, rest = (sum(map(work, part)) for part in (waiting[:number], waiting[number:]))
+            left = (time.perf_counter() - begin) / done * rest / 60
             line = told(training, times, scores)
             print(f"{number} of {len(waiting)}: {line}; {left:.0f} min left", flush=True)
             write_report(given.plan, given.scale, given.records, given.output)
