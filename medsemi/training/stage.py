@@ -19,6 +19,7 @@ from medsemi.methods.method import Method
 from medsemi.parts.components import largest_component
 from medsemi.training.checkpoint import load_weights
 from medsemi.training.exported import load_exported
+from medsemi.training.extremes import draw_extremes
 from medsemi.training.recalibration import recalibrated
 from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import AMP_TYPES
@@ -111,6 +112,7 @@ class EvaluationStage:
             raise
         for name, summary in summaries.items():
             self._report(name, summary)
+        self._draw(networks)
         self.tracker.finish("FINISHED")
         return summaries
 
@@ -125,6 +127,16 @@ class EvaluationStage:
                 result = recalibrated(networks[name], batches, self.device)
                 networks[f"{name}_recalibrated"] = result
         return networks
+
+    def _draw(self, networks: Mapping[str, nn.Module]) -> None:
+        """Draw the best, the median and the worst case of the deployed network, where it is known."""
+        name = self.tracker.tags.get("medsemi.deployed")
+        if name is not None:
+            chosen = (name, networks[name])
+            for path in draw_extremes(
+                self.output_dir, self.volumes, chosen, self.inference, self.device
+            ):
+                self.tracker.log_file(path, "extremes")
 
     def _networks_of(self, method: Method) -> dict[str, nn.Module]:
         networks = {

@@ -1,0 +1,1 @@
+"""Methods compared: trained alike, scored alike, told with their uncertainty."""

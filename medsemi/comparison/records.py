@@ -1,0 +1,180 @@
+"""One arm as a small JSON file, so that a table gathers over days and machines.
+
+`records/<method>-<seed>.json` holds all that the report says of an arm, but its pictures.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from medsemi.atomic import write_atomically
+from medsemi.comparison.jobs import Arm, Plan
+from medsemi.comparison.stage_runs import Scores, StageRun, Tracked, from_folder
+from medsemi.comparison.timing import elapsed, peak_memory
+from medsemi.errors import DataError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Validation of the network that is deployed, during a training.
+
+    Attributes:
+        step: student steps done, those of the pre-training included.
+        seconds: of training until then.
+        dice: mean over the validation cases.
+    """
+
+    step: int
+    seconds: float
+    dice: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of an arm.
+
+    Attributes:
+        method: name of the method.
+        seed: of the training.
+        steps: student steps, those of the pre-training included.
+        seconds: of training; see `elapsed`.
+        memory_mib: peak; None if no stage was long enough to report it.
+        deployed: the network whose scores count.
+        scores: role -> network -> case -> class -> metric -> value.
+        curve: validation during the training.
+        date: when the scores were read, UTC, ISO 8601.
+        machine: what computed.
+        revision: of the source; empty if unknown.
+        manifest_digest: of the split.
+        settings_digest: of the merged configuration.
+    """
+
+    method: str
+    seed: int
+    steps: int
+    seconds: float
+    memory_mib: float | None
+    deployed: str
+    scores: dict[str, Scores]
+    curve: tuple[CurvePoint, ...]
+    date: str
+    machine: str
+    revision: str
+    manifest_digest: str
+    settings_digest: str
+
+    @property
+    def name(self) -> str:
+        """Name of the arm in files."""
+        return Arm(self.method, self.seed).name
+
+    def fits(self, plan: Plan) -> bool:
+        """Whether it was made with the split and the configuration of a plan."""
+        ours = (plan.manifest.digest, plan.settings_digest)
+        return (self.manifest_digest, self.settings_digest) == ours
+
+    def save(self, folder: Path) -> None:
+        """Write the record; scores of the other role that a fitting older one holds are kept."""
+        path = folder / f"{self.name}.json"
+        scores = dict(self.scores)
+        for old in read_records([folder]):
+            if _identity(old) == _identity(self):
+                scores = {**old.scores, **scores}
+        document = {"format": FORMAT, **asdict(self), "scores": scores}
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def read_records(folders: Iterable[Path]) -> list[Record]:
+    """Read all records of some folders; of the same arm and settings the first one counts.
+
+    Raises:
+        DataError: if a file is no record.
+    """
+    found: dict[tuple[object, ...], Record] = {}
+    for folder in folders:
+        for path in sorted(Path(folder).glob("*.json")):
+            record = _parse(path)
+            found.setdefault(_identity(record), record)
+    return list(found.values())
+
+
+def collect(plan: Plan, arm: Arm, tracked: Tracked) -> tuple[Record, StageRun] | None:
+    """Make the record of an arm from MLflow, or from its run folders.
+
+    Returns:
+        The record and its evaluation; None if a stage or the evaluation is not finished.
+    """
+    common = {"manifest": plan.manifest.digest, "seed": str(arm.seed)}
+    stages = []
+    for stage in arm.stages:
+        run = tracked.find(stage, common) or from_folder(plan.folder(arm) / stage)
+        if run is None:
+            return None
+        stages.append(run)
+    wanted = {**common, "evaluated": arm.method, "role": plan.role}
+    scored = tracked.find("evaluate", wanted) or from_folder(plan.evaluation(arm))
+    if scored is None or not scored.scores:
+        return None
+    return _record(plan, arm, stages, scored), scored
+
+
+def _record(plan: Plan, arm: Arm, stages: list[StageRun], scored: StageRun) -> Record:
+    deployed = scored.tags["medsemi.deployed"]
+    steps, seconds, curve = 0, 0.0, list[CurvePoint]()
+    for run in stages:
+        # A pre-training has one network, whatever the method deploys in the end.
+        network = deployed if run is stages[-1] else "student"
+        curve += _curve(run, network, steps, seconds)
+        done = elapsed(run.history)
+        steps += max((row.step for row in run.history), default=0)
+        seconds += max(done.values(), default=0.0)
+    memory = [m for m in (peak_memory(run.history) for run in stages) if m is not None]
+    return Record(
+        method=arm.method,
+        seed=arm.seed,
+        steps=steps,
+        seconds=round(seconds, 3),
+        memory_mib=max(memory, default=None),
+        deployed=deployed,
+        scores={plan.role: scored.scores},
+        curve=tuple(curve),
+        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        machine=stages[-1].tags.get("medsemi.device", ""),
+        revision=stages[-1].tags.get("medsemi.revision", ""),
+        manifest_digest=plan.manifest.digest,
+        settings_digest=plan.settings_digest,
+    )
+
+
+def _curve(run: StageRun, network: str, steps: int, seconds: float) -> list[CurvePoint]:
+    done = elapsed(run.history)
+    return [
+        CurvePoint(steps + row.step, round(seconds + done[row.step], 3), row.value)
+        for row in run.history
+        if row.name == f"val/dice_{network}" and row.step in done
+    ]
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    return record.method, record.seed, record.manifest_digest, record.settings_digest
+
+
+def _parse(path: Path) -> Record:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if document.pop("format") != FORMAT:
+            raise DataError(f"{path} has another format; write it anew with this version.")
+        document["curve"] = tuple(CurvePoint(**point) for point in document["curve"])
+        return Record(**document)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{path} is no record of a comparison; remove it from --records."
+        ) from error

@@ -1,0 +1,142 @@
+"""What a stage of a training reported, read back from MLflow, or from its folder.
+
+MLflow is asked first: it also knows trainings of other machines. What it cannot answer is read from
+the run folder, which holds everything that MLflow was told.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medsemi.training.history import History, Row
+
+logger = logging.getLogger(__name__)
+
+METRICS = ("dice", "jaccard", "hd95_mm", "assd_mm")
+PICTURES = ("best", "median", "worst")
+# network -> case -> class -> metric -> value; None where it is not defined.
+Scores = dict[str, dict[str, dict[str, dict[str, float | None]]]]
+
+_NEEDED = ("history.csv", "cases.csv")
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage.
+
+    Attributes:
+        tags: what was tagged: device, revision, the network that is deployed.
+        history: what was reported, in order.
+        scores: of an evaluation; empty for a training.
+        pictures: PNG of the best, median and worst case of an evaluation.
+    """
+
+    tags: Mapping[str, str]
+    history: list[Row]
+    scores: Scores
+    pictures: Mapping[str, bytes]
+
+
+def from_folder(folder: Path) -> StageRun | None:
+    """Read a run folder; None if it holds no run."""
+    record = folder / "run.json"
+    if not record.is_file():
+        return None
+    tags = json.loads(record.read_text(encoding="utf-8"))["tags"]
+    return _read(folder, tags)
+
+
+class Tracked:
+    """The finished runs of one experiment of MLflow.
+
+    A server that does not answer is not asked again.
+    """
+
+    def __init__(self, tracking_uri: str, experiment: str) -> None:
+        """Remember where to ask; nothing is contacted.
+
+        Args:
+            tracking_uri: an MLflow server or file.
+            experiment: name of the experiment.
+        """
+        self.tracking_uri, self.experiment = tracking_uri, experiment
+        self._reachable = not self._is_absent_file()
+
+    def find(self, stage: str, parameters: Mapping[str, str]) -> StageRun | None:
+        """The latest finished run of a stage; None if MLflow knows none or does not answer.
+
+        Args:
+            stage: of the tag `medsemi.stage`.
+            parameters: that the run must have.
+        """
+        if not self._reachable:
+            return None
+        try:
+            return self._find(stage, parameters)
+        except Exception as error:  # whatever a server, a proxy or a database raises
+            self._reachable = False
+            reason = " ".join(str(error).split())[:160]
+            logger.warning("MLflow does not answer (%s); run folders are read instead.", reason)
+            return None
+
+    def _find(self, stage: str, parameters: Mapping[str, str]) -> StageRun | None:
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+        from mlflow import MlflowClient  # noqa: PLC0415  (3 s to import)
+
+        client = MlflowClient(self.tracking_uri)
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment is None:
+            return None
+        asked = [f"params.`{name}` = '{value}'" for name, value in parameters.items()]
+        asked += [f"tags.`medsemi.stage` = '{stage}'", "attributes.status = 'FINISHED'"]
+        runs = client.search_runs(
+            [experiment.experiment_id],
+            " and ".join(asked),
+            max_results=1,
+            order_by=["attributes.start_time DESC"],
+        )
+        if not runs:
+            return None
+        run_id = runs[0].info.run_id
+        with tempfile.TemporaryDirectory() as temporary:
+            for folder in ("", "extremes"):
+                for artifact in client.list_artifacts(run_id, folder or None):
+                    if folder or artifact.path in _NEEDED:
+                        client.download_artifacts(run_id, artifact.path, temporary)
+            return _read(Path(temporary), runs[0].data.tags)
+
+    def _is_absent_file(self) -> bool:
+        path = self.tracking_uri.removeprefix("sqlite:///")
+        return path != self.tracking_uri and not Path(path).is_file()
+
+
+def _read(folder: Path, tags: Mapping[str, str]) -> StageRun:
+    pictures = {
+        name: path.read_bytes()
+        for name in PICTURES
+        for path in sorted((folder / "extremes").glob(f"{name}_*.png"))[:1]
+    }
+    history = History(folder / "history.csv").read()
+    return StageRun(dict(tags), history, read_scores(folder / "cases.csv"), pictures)
+
+
+def read_scores(path: Path) -> Scores:
+    """Read `cases.csv` of an evaluation; empty if there is none."""
+    scores: Scores = {}
+    if not path.is_file():
+        return scores
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            values = {name: float(row[name]) if row[name] else None for name in METRICS}
+            scores.setdefault(row["network"], {}).setdefault(row["case_id"], {})[row["class"]] = (
+                values
+            )
+    return scores

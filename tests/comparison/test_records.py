@@ -1,0 +1,84 @@
+"""Records: made from run folders, merged over days, never taken for other settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medsemi.comparison.jobs import Arm
+from medsemi.comparison.records import CurvePoint, collect, read_records
+from medsemi.comparison.run import known_records
+from medsemi.comparison.stage_runs import Tracked
+from medsemi.comparison.timing import elapsed, peak_memory
+from medsemi.errors import DataError
+from medsemi.training.history import Row
+
+
+def losses(*times: float) -> list[Row]:
+    return [Row(step, "loss", 1.0, time) for step, time in enumerate(times, 1)]
+
+
+def test_pauses_and_validations_are_no_training() -> None:
+    assert elapsed(losses(10, 12, 14, 16)) == {1: 2, 2: 4, 3: 6, 4: 8}
+    assert elapsed(losses(10, 12, 500, 502, 504)) == {1: 2, 2: 4, 3: 6, 4: 8, 5: 10}
+    # A clock that was set back is no gap either.
+    assert elapsed(losses(10, 12, 5, 7, 9))[5] == 10
+    assert elapsed(losses(10)) == {}
+    assert elapsed([]) == {}
+
+
+def test_a_step_that_is_reported_twice_counts_once() -> None:
+    rows = [*losses(10, 12, 14), Row(3, "loss", 1.0, 20.0), Row(4, "loss", 1.0, 22.0)]
+    assert elapsed(rows) == {1: 2, 2: 4, 3: pytest.approx(12), 4: pytest.approx(14)}
+
+
+def test_memory_is_the_peak_or_unknown() -> None:
+    assert peak_memory([Row(1, "memory_mib", 5.0, 0), Row(2, "memory_mib", 3.0, 0)]) == 5.0
+    assert peak_memory([]) is None
+
+
+def test_a_record_adds_up_both_stages(arms, tmp_path: Path) -> None:
+    plan, arm = arms.a_plan(tmp_path), Arm("bcp", 0)
+    nowhere = Tracked(plan.tracking, plan.experiment)
+    assert collect(plan, arm, nowhere) is None
+    arms.write_arm(plan, arm)
+    record, evaluation = collect(plan, arm, nowhere)
+    assert (record.steps, record.seconds, record.memory_mib) == (20, 20.0, 77.0)
+    assert record.curve == (CurvePoint(10, 10.0, 0.5), CurvePoint(20, 20.0, 0.5))
+    assert (record.deployed, record.machine, record.revision) == ("student", "a GPU", "abc")
+    assert set(record.scores["validation"]) == {"student", "teacher"}
+    assert record.scores["validation"]["student"]["v1"]["organ"]["hd95_mm"] is None
+    assert set(evaluation.pictures) == {"best", "median", "worst"}
+
+
+def test_records_of_both_roles_and_of_other_machines_gather(arms, tmp_path: Path) -> None:
+    plan = arms.a_plan(tmp_path)
+    one = arms.a_record(plan, "bcp", 0, 0.8)
+    one.save(plan.output / "records")
+    tested = replace(one, scores={"test": {"student": {}}})
+    tested.save(plan.output / "records")
+    (stored,) = read_records([plan.output / "records"])
+    assert set(stored.scores) == {"validation", "test"}
+    assert replace(stored, scores=one.scores) == one
+    elsewhere = tmp_path / "other_machine"
+    arms.a_record(plan, "bcp", 0, 0.1).save(elsewhere)
+    arms.a_record(plan, "fixmatch", 1, 0.7).save(elsewhere)
+    known = known_records(plan, [elsewhere])
+    assert {arm.name for arm in known} == {"bcp-0", "fixmatch-1"}
+    assert known[Arm("bcp", 0)].scores["validation"] == one.scores["validation"]
+
+
+def test_a_record_of_other_settings_does_not_count(arms, tmp_path: Path) -> None:
+    plan = arms.a_plan(tmp_path)
+    for change in ({"settings_digest": "0"}, {"manifest_digest": "0"}, {"seed": 9}):
+        arms.a_record(plan, "bcp", change.pop("seed", 0), 0.8, **change).save(tmp_path / "r")
+        assert known_records(plan, [tmp_path / "r"]) == {}
+
+
+def test_a_file_that_is_no_record_is_named(tmp_path: Path) -> None:
+    for text in ("{", "[]", "{}", '{"format": 1, "curve": []}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(DataError, match=r"bad\.json is no record"):
+            read_records([tmp_path])
