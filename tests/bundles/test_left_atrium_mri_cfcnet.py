@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from medsemi.data.phantoms import make_phantoms
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 EQUAL = {
@@ -44,3 +50,27 @@ def test_the_blocks_of_the_mix_divide_the_window(overlay: str) -> None:
     blocks = settings["mix_blocks"]
     blocks = [blocks] * 3 if isinstance(blocks, int) else blocks
     assert [edge % n for edge, n in zip(settings["window"], blocks, strict=True)] == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_two_teachers_are_trained_scored_and_deployed(tmp_path: Path) -> None:
+    data, output = tmp_path / "data", tmp_path / "runs"
+    make_phantoms(data, count=4, shape=(32, 32, 32), labeled=1, validation=1, test=1)
+    configs = BUNDLES / "left_atrium_mri_cfcnet" / "configs"
+    for stage in ("pretrain", "train", "evaluate"):
+        files = [str(configs / f"{name}.yaml") for name in ("common", stage, "demo")]
+        line = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
+        line += ["--dataset_dir", str(data), "--manifest", str(data / "manifest.json")]
+        line += ["--output_dir", str(output), "--filters", "2"]
+        line += ["--pretrain_steps", "2", "--train_steps", "2"]
+        line += ["--teacher_rule", "two"] if stage == "train" else []
+        done = subprocess.run(
+            line, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=BUNDLES.parent,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    with (output / "evaluate" / "train_validation_fast" / "cases.csv").open() as file:
+        networks = {row["network"] for row in csv.DictReader(file)}
+    assert networks == {"student_low", "student_high", "teacher"}
+    deployed = yaml.safe_load((output / "train" / "bundle" / "configs" / "common.yaml").read_text())
+    assert deployed["network_def"]["_target_"].endswith("NetworkPair")
