@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from medsemi.data.geometry import Geometry, box_around, cut_turned, turned_axes
+from medsemi.data.streams import StepStream
+from medsemi.data.volumes import Volume
 from medsemi.data.windows import WindowDraw, cut_window
 from medsemi.errors import ConfigError
 
@@ -97,3 +101,22 @@ def test_probabilities_and_the_straight_window() -> None:
 def test_settings_that_cannot_be_are_named(settings: dict, name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         Geometry(**settings)
+
+
+def test_a_stream_without_geometry_is_that_of_before(tmp_path: Path) -> None:
+    np.save(tmp_path / "i.npy", np.random.default_rng(0).random((1, 20, 20, 20), np.float32))
+    np.save(tmp_path / "l.npy", np.random.default_rng(1).integers(0, 2, (20, 20, 20), np.uint8))
+    volume = Volume("one", tmp_path / "i.npy", tmp_path / "l.npy", np.eye(4))
+
+    def stream(geometry: Geometry | None) -> StepStream:
+        options = {"window": (8, 8, 8), "labeled_windows": 2, "unlabeled_windows": 1, "seed": 4}
+        return StepStream([volume], [volume], geometry=geometry, **options)
+
+    for step in range(3):
+        before, never = stream(None)[step].labeled, stream(Geometry(0.0))[step].labeled
+        assert before.image.equal(never.image)
+        assert before.label.equal(never.label)
+        turned = stream(Geometry(1.0))
+        assert turned[step].labeled.image.equal(turned[step].labeled.image)
+        assert not turned[step].labeled.image.equal(before.image)
+        assert turned[step].labeled.label.dtype == before.label.dtype

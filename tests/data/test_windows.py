@@ -145,3 +145,13 @@ def test_no_foreground_and_no_probability_draw_no_center() -> None:
     state = random.bit_generator.state
     assert draw_foreground(np.array([3]), (5, 4), 0.0, random) is None
     assert random.bit_generator.state == state
+
+
+def test_every_axis_is_mirrored_half_of_the_time_where_all_are_asked_for() -> None:
+    draws = [
+        draw_window((9, 9, 9), (4, 4, 4), "all", np.random.default_rng(seed)) for seed in range(400)
+    ]
+    for axis in range(3):
+        assert np.mean([axis in draw.flips for draw in draws]) == pytest.approx(0.5, abs=0.08)
+    flat = [draw_window((9, 9), (4, 4), "all", np.random.default_rng(s)).flips for s in range(40)]
+    assert {axis for flips in flat for axis in flips} == {0, 1}
