@@ -32,6 +32,8 @@ COPIED = ("configs/inference.yaml", "configs/logging.conf", "docs/README.md", "L
 NETWORKS = ("model", "student", "teacher")
 # What a prediction builds; everything that these refer to is taken over.
 NODES = ("network_def", "inferer")
+# What a bundle for any data does to an image; it belongs into the metadata of a trained one.
+PREPARATION = "preparation"
 # Ranges need no more; reading hundreds of volumes again would take longer than it tells.
 MOST_MEASURED = 50
 
@@ -68,6 +70,9 @@ def deploy(
             _copy(stage / f"{name}.pt", building / "models" / f"{name}.pt")
     common = _as_trained(source / "configs" / "common.yaml", stage / "config.json")
     common["bundle_root"] = "."
+    if isinstance(common["network_def"].get("out_channels"), str):
+        # An expression of the manifest, which does not travel with the bundle.
+        common["network_def"]["out_channels"] = len(manifest.classes)
     if holds_pair(stage / "model.pt"):
         common["network_def"] = _pair(common["network_def"])
     header = "# The configuration that this network was trained with.\n"
@@ -75,6 +80,7 @@ def deploy(
     (building / "configs" / "common.yaml").write_text(text, encoding="utf-8")
     metadata = _read(source / "configs" / "metadata.json")
     known = {"name": source.resolve().name, **metadata.get("medsemi", {})}
+    known |= _plain(common.get(PREPARATION, {}), common)
     metadata["medsemi"] = contract(known, manifest, Path(dataset_dir))
     text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
     (building / "configs" / "metadata.json").write_text(text, encoding="utf-8")
@@ -123,8 +129,17 @@ def _as_trained(common: Path, recorded: Path) -> dict[str, Any]:
     if not recorded.is_file():
         return config
     trained = json.loads(recorded.read_text(encoding="utf-8"))
-    needed = {path.split(SEPARATOR)[0] for path in reachable(trained, NODES)}
-    return {k: lookup(trained, k) if k in needed else v for k, v in config.items()}
+    nodes = [node for node in (*NODES, PREPARATION) if node in trained]
+    needed = {path.split(SEPARATOR)[0] for path in reachable(trained, nodes)}
+    known = {k: lookup(trained, k) if k in needed else v for k, v in config.items()}
+    return known | {k: lookup(trained, k) for k in sorted(needed - known.keys())}
+
+
+def _plain(node: Any, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 (a configuration)
+    """`node` with each reference `@key` replaced by the value of that key."""
+    if isinstance(node, Mapping):
+        return {key: _plain(value, config) for key, value in node.items()}
+    return config[node[1:]] if isinstance(node, str) and node.startswith("@") else node
 
 
 def _pair(network: Mapping[str, Any]) -> dict[str, Any]:
