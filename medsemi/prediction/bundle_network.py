@@ -25,6 +25,7 @@ from medsemi.prediction.bundle_rules import label_interpolation, overlapping_str
 from medsemi.prediction.codes import RunStopped
 from medsemi.prediction.memory import activation_bytes
 from medsemi.prediction.model import Model
+from medsemi.prediction.slice_network import SliceNetwork, as_stack_window
 from medsemi.prediction.windows import Triple, WindowPlan
 
 CONFIG_NAMES = ("common", "inference")
@@ -67,13 +68,17 @@ def load_network(model: Model) -> BundleNetwork:
     for fault in (label_interpolation(raw), overlapping_structures(raw)):
         if fault:
             raise _invalid(fault)
-    plan = read_plan(_built(parser, "inferer"))
+    inferer = _built(parser, "inferer")
+    plan = read_plan(inferer)
     network = _built(parser, "network_def" if "network_def" in raw else "network")
     if not isinstance(network, nn.Module):
         raise _invalid("configs: network_def builds no torch.nn.Module")
     _load(network, model.weights["model"])
+    second = _second(network, model)
+    if len(getattr(inferer, "window", ())) == 2:
+        network, second = SliceNetwork(network), second and SliceNetwork(second)
     activations = _checked_activations(network.eval(), plan, len(model.labels) + 1)
-    return BundleNetwork(network, _second(network, model), plan, activations)
+    return BundleNetwork(network, second, plan, activations)
 
 
 def read_plan(inferer: object) -> WindowPlan:
@@ -81,7 +86,7 @@ def read_plan(inferer: object) -> WindowPlan:
 
     Args:
         inferer: MONAI's `SlidingWindowInferer`, or one that states `window`, `stride`, `weighting` and
-            `average` as the one of this package does.
+            `average` as those of this package do; windows of two edges lie in slices.
 
     Raises:
         RunStopped: E10 for any other.
@@ -92,13 +97,14 @@ def read_plan(inferer: object) -> WindowPlan:
         getattr(inferer, k, None) for k in ("window", "stride", "weighting", "average")
     ]
     window, stride, weighting, average = stated
-    if any(value is None for value in stated) or len(window) != 3:
+    if any(value is None for value in stated) or len(window) not in (2, 3):
         raise _invalid(
             "configs/inference: inferer slides no window over three axes; use MONAI's"
             " SlidingWindowInferer"
         )
+    window, stride = as_stack_window(window), as_stack_window(stride)
     mirrors = tuple(getattr(inferer, "mirror_axes", ()))
-    return WindowPlan(tuple(window), tuple(stride), weighting, average, mirror_axes=mirrors)
+    return WindowPlan(window, stride, weighting, average, mirror_axes=mirrors)
 
 
 def _monai_plan(inferer: SlidingWindowInferer) -> WindowPlan:

@@ -25,7 +25,7 @@ Axes = tuple[int, int, int]
 
 
 def working_grid(
-    source: Grid, spacing: tuple[float, float, float] | None, orientation: str
+    source: Grid, spacing: tuple[float, float, float] | None, orientation: str | None
 ) -> Grid:
     """The orthogonal grid that a network sees.
 
@@ -37,13 +37,15 @@ def working_grid(
         source: lattice of the images, possibly sheared.
         spacing: in mm along each axis of `orientation`. None keeps that of the source; an orthogonal
             source is then only permuted and flipped, and nothing needs to be interpolated.
-        orientation: three axis codes such as RAS.
+        orientation: three axis codes such as RAS; None keeps the axes of the source.
 
     Raises:
         ValueError: if the axes of `source` do not span space.
     """
     frame = _frame(source)
-    order, signs = _closest_axes(frame, orientation)
+    order, signs = (0, 1, 2), np.ones(3)
+    if orientation is not None:
+        order, signs = _closest_axes(frame, orientation)
     if spacing is None and source.shear_degrees <= NEARLY_ORTHOGONAL_DEGREES:
         return _rearranged(source, order, signs)
     steps = _steps(source, frame)[list(order)] if spacing is None else np.asarray(spacing, float)

@@ -22,7 +22,8 @@ def prepare(image: Tensor, values: NDArray[np.float32], intensity: Intensity) ->
 
     Args:
         image: float32 of any shape, in source units; overwritten.
-        values: the volume on its source grid, from which mean and SD are taken: what was filled in
+        values: the volume on its source grid, from which mean and SD, or least and
+            greatest, are taken: what was filled in
             beside a tilted stack does not count.
         intensity: what is to be done.
 
@@ -34,6 +35,11 @@ def prepare(image: Tensor, values: NDArray[np.float32], intensity: Intensity) ->
     if intensity.norm == "zscore":
         mean, sd = _mean_and_sd(values, intensity.clip)
         image.sub_(mean).div_(max(sd, LEAST_SD))
+    elif intensity.norm == "minmax":
+        least, greatest = (float(extreme) for extreme in (values.min(), values.max()))
+        if intensity.clip is not None:
+            least, greatest = np.clip((least, greatest), *intensity.clip).tolist()
+        image.sub_(least).div_(max(greatest - least, LEAST_SD))
     elif intensity.norm == "range":
         assert intensity.clip is not None
         least, greatest = intensity.clip

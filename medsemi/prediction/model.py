@@ -15,7 +15,7 @@ from typing import Any
 
 from medsemi.prediction.codes import RunStopped
 
-NORMS = ("none", "zscore", "range")
+NORMS = ("none", "zscore", "range", "minmax")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class Intensity:
 
     Attributes:
         clip: least and greatest value, in source units; None does not clip.
-        norm: `none`; `zscore` by mean and SD of the whole volume; `range` maps `clip` to 0 … 1.
+        norm: `none`; `zscore` by mean and SD of the whole volume; `range` maps `clip` to 0 … 1;
+            `minmax` maps least and greatest value of the whole volume to 0 … 1.
         background: value outside the scan, in source units; None takes the volume's minimum.
     """
 
@@ -64,7 +65,8 @@ class Model:
         modality: accepted DICOM modalities; `any` accepts all.
         labels: structures, by number.
         spacing: mm along each axis of `orientation`; None keeps that of the source.
-        orientation: axis codes of the network's grid, such as RAS.
+        orientation: axis codes of the network's grid, such as RAS; None keeps the axes of the source,
+            slices last, as a network that sees slice by slice needs.
         intensity: preparation of values.
         min_slices: fewer positions are no volume.
         max_volumes: more volumes in one series are not predicted unasked.
@@ -81,7 +83,7 @@ class Model:
     modality: tuple[str, ...]
     labels: tuple[Label, ...]
     spacing: tuple[float, float, float] | None = None
-    orientation: str = "RAS"
+    orientation: str | None = "RAS"
     intensity: Intensity = field(default_factory=Intensity)
     min_slices: int = 3
     max_volumes: int = 4
@@ -185,8 +187,10 @@ def _label(number: int, entry: Mapping[str, Any]) -> Label:
     return Label(number, str(entry["name"]), **values)
 
 
-def _orientation(codes: str) -> str:
-    if sorted(codes) not in [sorted(a + b + c) for a in "LR" for b in "AP" for c in "SI"]:
+def _orientation(codes: str | None) -> str | None:
+    if codes is not None and sorted(codes) not in [
+        sorted(a + b + c) for a in "LR" for b in "AP" for c in "SI"
+    ]:
         raise ValueError(f"orientation '{codes}' is not made of L/R, A/P and S/I")
     return codes
 

@@ -56,3 +56,14 @@ def test_background() -> None:
     assert background_of(VALUES, Intensity(background=-1024)) == -1024
     assert background_of(VALUES, Intensity(background=0)) == 0
     assert background_of(VALUES, Intensity()) == VALUES.min()
+
+
+def test_minmax_maps_the_volume_to_0_to_1() -> None:
+    values = np.array([2.0, 4.0, 12.0], np.float32)
+    image = torch.tensor([2.0, 7.0, 12.0])
+    result = prepare(image, values, Intensity(norm="minmax"))
+    torch.testing.assert_close(result, torch.tensor([0.0, 0.5, 1.0]))
+    clipped = prepare(torch.tensor([2.0, 7.0, 12.0]), values, Intensity((2.0, 7.0), "minmax"))
+    torch.testing.assert_close(clipped, torch.tensor([0.0, 1.0, 1.0]))
+    flat = prepare(torch.full((3,), 5.0), np.full(3, 5, np.float32), Intensity(norm="minmax"))
+    torch.testing.assert_close(flat, torch.zeros(3))
