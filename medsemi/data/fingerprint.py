@@ -145,7 +145,7 @@ def _header(case: Case, folder: Path) -> CaseFacts:
 
 
 def _facts(case_id: str, shape: Sequence[int], affine: NDArray[np.float64]) -> CaseFacts:
-    axes: Any = nibabel.io_orientation(affine)  # type: ignore[no-untyped-call]
+    axes: Any = nibabel.io_orientation(affine)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     order = np.argsort(axes[:, 0])  # the axis of the file that becomes each axis of RAS
     return CaseFacts(
