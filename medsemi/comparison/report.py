@@ -108,11 +108,12 @@ def scores_table(summary: Summary) -> Table:
     note = (
         f"{summary.patients} patients, {summary.cases} cases; last checkpoint, nothing chosen on"
         " them. A seed's score is the mean over patients; ± is the standard deviation over seeds."
-        " Distances in mm; those of a missed structure are the diagonal of the image. Minutes are"
+        " Distances in mm; those of a missed structure are the diagonal of the image. Missed: such"
+        " structures, of all cases. Minutes are"
         " those of the steps alone."
     )
     columns = (
-        "method", "network", "seeds", "Dice", "Jaccard", "HD95 mm", "ASSD mm", "student steps",
+        "method", "network", "seeds", "Dice", "Jaccard", "HD95 mm", "ASSD mm", "missed", "student steps",
         "minutes", "peak memory MiB",
     )  # fmt: skip
     return Table("At equal student steps", note, columns, tuple(map(_scores, summary.rows)))
@@ -206,6 +207,7 @@ def _scores(row: MethodRow) -> tuple[str, ...]:
         row.network,
         ", ".join(map(str, row.seeds)),
         *_metrics(row.scores),
+        _spread(row.missed, 0),
         _spread(row.steps, 0),
         _spread(minutes, 2),
         _spread(row.memory_mib, 0),

@@ -20,6 +20,7 @@ from medsemi.training.history import History, Row
 logger = logging.getLogger(__name__)
 
 METRICS = ("dice", "jaccard", "hd95_mm", "assd_mm")
+MISSED = "missed"  # 1 where the reference has the structure and the prediction has not
 PICTURES = ("best", "median", "worst")
 # network -> case -> class -> metric -> value; None where it is not defined.
 Scores = dict[str, dict[str, dict[str, dict[str, float | None]]]]
@@ -135,7 +136,8 @@ def read_scores(path: Path) -> Scores:
         return scores
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            values = {name: float(row[name]) if row[name] else None for name in METRICS}
+            cells = {name: row.get(name) for name in (*METRICS, MISSED)}
+            values = {name: float(cell) if cell else None for name, cell in cells.items()}
             scores.setdefault(row["network"], {}).setdefault(row["case_id"], {})[row["class"]] = (
                 values
             )

@@ -13,7 +13,7 @@ from statistics import mean, stdev
 
 from medsemi.comparison.jobs import TWIN
 from medsemi.comparison.records import Record
-from medsemi.comparison.stage_runs import METRICS
+from medsemi.comparison.stage_runs import METRICS, MISSED
 from medsemi.evaluation.statistics import (
     Difference,
     Ranking,
@@ -69,6 +69,7 @@ class MethodRow:
         seeds: of its trainings.
         network: that is deployed.
         scores: metric -> spread over seeds.
+        missed: structures of all cases that the network did not find; NaN if unknown.
         steps: student steps.
         seconds: of training.
         memory_mib: peak; NaN if unknown.
@@ -82,6 +83,7 @@ class MethodRow:
     seeds: tuple[int, ...]
     network: str
     scores: Mapping[str, Spread]
+    missed: Spread
     steps: Spread
     seconds: Spread
     memory_mib: Spread
@@ -220,6 +222,7 @@ def _row(
         seeds=tuple(record.seed for record in group),
         network=group[0].deployed,
         scores={m: _spread(values(group, role, m), patients) for m in METRICS},
+        missed=Spread.of([n for n in (_missed(record, role) for record in group) if n is not None]),
         steps=Spread.of([record.steps for record in group]),
         seconds=Spread.of([record.seconds for record in group]),
         memory_mib=Spread.of([r.memory_mib for r in group if r.memory_mib is not None]),
@@ -228,6 +231,13 @@ def _row(
         ranking=ranking,
         verdict=words if method == TWIN else verdict(difference, p),
     )
+
+
+def _missed(record: Record, role: str) -> float | None:
+    cases = record.scores[role].get(record.deployed, {}).values()
+    counts = [scores.get(MISSED) for classes in cases for scores in classes.values()]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def _class_rows(

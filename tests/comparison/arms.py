@@ -47,7 +47,13 @@ def scores(dice: Mapping[str, float], structures: tuple[str, ...] = ("organ",)) 
     """Case -> class -> metrics, all of them from one number."""
     return {
         case: {
-            name: {"dice": v, "jaccard": v / (2 - v), "hd95_mm": 10 * (1 - v), "assd_mm": 1 - v}
+            name: {
+                "dice": v,
+                "jaccard": v / (2 - v),
+                "hd95_mm": 10 * (1 - v),
+                "assd_mm": 1 - v,
+                "missed": float(v == 0),
+            }
             for name in structures
         }
         for case, v in dice.items()
@@ -91,10 +97,10 @@ def write_evaluation(folder: Path, deployed: str, dice: Mapping[str, Mapping[str
     (folder / "extremes").mkdir(parents=True)
     with (folder / "cases.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("case_id", "network", "class", *METRICS))
+        writer.writerow(("case_id", "network", "class", *METRICS, "missed"))
         for network, cases in dice.items():
             for case, value in cases.items():
-                writer.writerow((case, network, "organ", value, value, "", 1.0))
+                writer.writerow((case, network, "organ", value, value, "", 1.0, int(value == 0)))
     for which in ("best", "median", "worst"):
         (folder / "extremes" / f"{which}_v0.png").write_bytes(b"\x89PNG" + which.encode())
     (folder / "run.json").write_text(json.dumps({"tags": {"medsemi.deployed": deployed}}))

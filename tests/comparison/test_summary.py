@@ -53,6 +53,14 @@ def test_images_of_one_patient_do_not_count_as_patients(records) -> None:
     assert summary.rows[1].difference.patients == 3
 
 
+def test_missed_structures_are_counted(arms, tmp_path: Path) -> None:
+    plan = arms.a_plan(tmp_path)
+    cases = {**dict.fromkeys(PATIENT_OF, 0.5), "v1": 0.0, "v4": 0.0}
+    scores = {"validation": {"student": arms.scores(cases, ("atrium", "ventricle"))}}
+    record = arms.a_record(plan, "bcp", 0, 0.5, scores=scores)
+    assert summarize([record], "validation", PATIENT_OF).rows[0].missed.mean == 4
+
+
 def test_without_a_twin_nothing_is_claimed(records) -> None:
     rows = summarize([r for r in records if r.method == "bcp"], "validation", PATIENT_OF).rows
     assert rows[0].difference is None
