@@ -21,7 +21,13 @@ from torch import Tensor, nn
 from medsemi.atomic import write_atomically
 from medsemi.errors import CheckpointError, DataError
 from medsemi.evaluation.extra_metrics import ExtraMetric, extra_metrics, pool_extra, score_extra
-from medsemi.evaluation.metrics import ScoreSummary, StructureScore, score_case, summarize
+from medsemi.evaluation.metrics import (
+    ScoreSummary,
+    StructureScore,
+    score_case,
+    summarize,
+    summarize_patients,
+)
 from medsemi.evaluation.protocol import labels_from
 
 Inference = Callable[[Tensor, nn.Module], Tensor]
@@ -37,6 +43,7 @@ _CONVENTIONS = {
     "missed and false_alarms": "Dice 0, distances are the diagonal of the volume",
     "absent": "in prediction and reference; Dice 1, left out of distances",
     "overall": "over cases, after the classes of each case were averaged",
+    "patients": "as networks, but over patients: the cases of each patient were averaged first",
     "sd": "sample standard deviation over cases",
 }
 
@@ -88,6 +95,7 @@ def evaluate_cases(
     amp_dtype: torch.dtype | None = None,
     postprocess: Postprocess | None = None,
     extra: Sequence[str] = (),
+    patients: Mapping[str, str] | None = None,
 ) -> dict[str, ScoreSummary]:
     """Segment and score every volume with every network.
 
@@ -107,6 +115,8 @@ def evaluate_cases(
             keeping the largest component.
         extra: names of further metrics, see `extra_metrics`; their numbers become columns of the
             table and metrics of the summary.
+        patients: case -> patient; the summary then also tells means over patients, whose cases (such
+            as two phases of a heart) are averaged first. None takes every case as a patient.
 
     Returns:
         The summary of each network.
@@ -137,10 +147,28 @@ def evaluate_cases(
         for score in scores
         for structure, values in score.structures.items()
     ]
-    further = {"extra_metrics": pool_extra(asked, numbers)} if asked else {}
+    further: dict[str, object] = {}
+    if asked:
+        further["extra_metrics"] = pool_extra(asked, numbers)
+    if patients:
+        further["patients"] = {
+            name: asdict(summarize_patients(_by_patient(scores, name, patients)))
+            for name in networks
+        }
     _write_cases(Path(output_dir) / "cases.csv", scores)
     _write_summary(Path(output_dir) / "summary.json", summaries, classes, len(volumes), further)
     return summaries
+
+
+def _by_patient(
+    scores: Sequence[CaseScore], network: str, patients: Mapping[str, str]
+) -> list[list[Mapping[str, StructureScore]]]:
+    grouped: dict[str, list[Mapping[str, StructureScore]]] = {}
+    for score in scores:
+        if score.network == network:
+            patient = patients.get(score.case_id, score.case_id)
+            grouped.setdefault(patient, []).append(score.structures)
+    return list(grouped.values())
 
 
 Segment = Callable[[NDArray[np.float32], nn.Module], NDArray[np.uint8]]

@@ -205,6 +205,29 @@ def summarize(cases: Sequence[Mapping[str, StructureScore]]) -> ScoreSummary:
     )
 
 
+def summarize_patients(
+    patients: Sequence[Sequence[Mapping[str, StructureScore]]],
+) -> ScoreSummary:
+    """As `summarize`, over patients: the cases of each patient are averaged first.
+
+    Two phases of one heart are not independent, so a standard deviation over cases would be too
+    small to judge by. Missed structures and false alarms stay counts over cases.
+
+    Args:
+        patients: for each patient the scores of the cases, as for `summarize`.
+    """
+    names = dict.fromkeys(name for cases in patients for case in cases for name in case)
+    return ScoreSummary(
+        classes={
+            name: _summary([[case[name] for case in cases if name in case] for cases in patients])
+            for name in names
+        },
+        overall=_summary(
+            [[score for case in cases for score in case.values()] for cases in patients]
+        ),
+    )
+
+
 def _summary(cases: list[list[StructureScore]]) -> Summary:
     scores = [score for case in cases for score in case]
     extra = dict.fromkeys(name for score in scores for name in score.extra)

@@ -47,6 +47,7 @@ class EvaluationStage:
         recalibration: StepStream | None = None,
         recalibration_steps: int = 0,
         extra_metrics: Sequence[str] = (),
+        patients: Mapping[str, str] | None = None,
         method: Method | None = None,
         networks: Mapping[str, nn.Module] | None = None,
         recalibrated_networks: Sequence[str] = ("student",),
@@ -74,6 +75,7 @@ class EvaluationStage:
             networks: by name, the architecture of those that have another one than `network`, such
                 as students that see views.
             recalibrated_networks: which of the networks are recalibrated.
+            patients: as for `evaluate_cases`.
         """
         self.network, self.weights_dir, self.volumes = network, Path(weights_dir), list(volumes)
         self.inference, self.classes, self.output_dir = inference, dict(classes), Path(output_dir)
@@ -83,7 +85,7 @@ class EvaluationStage:
         self.component_filter = component_filter
         self.recalibration = recalibration if recalibration_steps else None
         self.recalibration_steps = recalibration_steps
-        self.extra_metrics = tuple(extra_metrics)
+        self.extra_metrics, self.patients = tuple(extra_metrics), patients
         self.method, self.special = method, dict(networks or {})
         self.recalibrated_networks = tuple(recalibrated_networks)
 
@@ -106,6 +108,7 @@ class EvaluationStage:
                 self.amp_type,
                 self.filter if self.component_filter else None,
                 self.extra_metrics,
+                self.patients,
             )
         except BaseException:
             self.tracker.finish("FAILED")
