@@ -26,6 +26,7 @@ class SliceWindowInference(Inferer):
         average: what is averaged where windows overlap, "probability" or "logits".
         weighting: "constant" or "gaussian", as for `WindowInference`.
         windows_per_batch: windows in one forward pass.
+        mirror_axes: axes of a slice, 0 and 1, along which windows are mirrored as well.
 
     Raises:
         ValueError: if the arguments contradict each other.
@@ -38,10 +39,13 @@ class SliceWindowInference(Inferer):
         average: Literal["probability", "logits"] = "probability",
         weighting: Literal["constant", "gaussian"] = "constant",
         windows_per_batch: int = 8,
+        mirror_axes: Sequence[int] = (),
     ) -> None:
         super().__init__()
         _check_plane(window)
-        self._planes = WindowInference(window, stride, average, weighting, windows_per_batch)
+        self._planes = WindowInference(
+            window, stride, average, weighting, windows_per_batch, mirror_axes
+        )
         self.window, self.stride = self._planes.window, self._planes.stride
         self.average, self.weighting = average, weighting
 

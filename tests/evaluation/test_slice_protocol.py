@@ -98,3 +98,13 @@ def test_the_grid_of_the_file_is_kept(inference: SliceWindowInference) -> None:
 def test_a_window_of_three_axes_is_refused() -> None:
     with pytest.raises(ValueError, match="2 edges"):
         SliceWindowInference((8, 8, 8))
+
+
+def test_slices_are_mirrored_as_well() -> None:
+    """A network that looks at the place alone says the same of a volume and of its mirror image."""
+    volume = torch.rand(1, 1, 32, 32, 2)
+    mirrored = SliceWindowInference((32, 32), mirror_axes=(0, 1))
+    plain = SliceWindowInference((32, 32))
+    said = mirrored(volume, formula)
+    torch.testing.assert_close(mirrored(volume.flip(2), formula).flip(2), said)
+    assert not torch.allclose(plain(volume, formula), said)

@@ -68,3 +68,18 @@ def test_dropout_has_the_published_rates_and_can_be_switched_off() -> None:
 
     assert rates(UNet2D()) == [0.05, 0.1, 0.2, 0.3, 0.5]
     assert rates(UNet2D(dropout=0.0)) == [0.0] * 5
+
+
+def test_instance_norm_keeps_the_windows_of_a_batch_apart() -> None:
+    torch.manual_seed(0)
+    network = UNet2D(filters=4, dropout=0.0, norm="instance").train()
+    windows = torch.randn(2, 1, 32, 32)
+    alone = network(windows[:1])
+    torch.testing.assert_close(network(windows)[:1], alone)
+    batch = UNet2D(filters=4, dropout=0.0).train()
+    assert not torch.allclose(batch(windows)[:1], batch(windows[:1]))
+
+
+def test_an_unknown_norm_is_refused() -> None:
+    with pytest.raises(ValueError, match="use one of batch, instance"):
+        UNet2D(norm="layer")
