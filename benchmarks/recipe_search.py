@@ -1,0 +1,268 @@
+"""Which switches help: trains trials on one board, leaves a record of each, and writes a table.
+
+Usage: python benchmarks/recipe_search.py --board cardiac_7 --dataset DIR --runs DIR
+    [--trials published,symmetric] [--seeds 0,1] [--shard I/N] [--report]
+
+Trials and boards are in `recipe_search.yaml`. A trial that was killed continues; one whose record has
+the settings of today is not trained again. Scores are of the validation cases, last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+
+from medsemi.comparison.jobs import Arm, Plan, run_arm
+from medsemi.comparison.records import collect
+from medsemi.comparison.stage_runs import Tracked
+from medsemi.data.manifest import load_manifest
+from medsemi.errors import MedsemiError
+from medsemi.evaluation.statistics import compare
+
+ROOT = Path(__file__).resolve().parents[1]
+BOARDS = Path(__file__).with_suffix(".yaml")
+RECORDS = Path(__file__).with_suffix("")
+BASELINE = "published"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting on one board.
+
+    Attributes:
+        board: name of the board.
+        name: of the trial.
+        method: of the registry.
+        overrides: keys of the bundle and their values, over the overlays of the board.
+        why: what the trial asks.
+    """
+
+    board: str
+    name: str
+    method: str
+    overrides: Mapping[str, Any]
+    why: str
+
+    def record(self, seed: int) -> Path:
+        """The file that keeps its result."""
+        return RECORDS / self.board / f"{self.name}-{seed}.json"
+
+    def known(self, seed: int) -> dict[str, Any] | None:
+        """Its result; None if there is none, or of other settings."""
+        if not self.record(seed).is_file():
+            return None
+        found: dict[str, Any] = json.loads(self.record(seed).read_text(encoding="utf-8"))
+        same = (found["method"], found["overrides"]) == (self.method, dict(self.overrides))
+        return found if same else None
+
+
+def trials(board: str) -> dict[str, Trial]:
+    """All trials of a board, in their order."""
+    described = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["trials"]
+    return {
+        name: Trial(board, name, trial.get("method", "bcp"), trial.get("set", {}), trial["why"])
+        for name, trial in described.items()
+        if board in trial.get("boards", [board])
+    }
+
+
+def plan_of(trial: Trial, seed: int, dataset: Path, runs: Path) -> Plan:
+    """The one training of a trial and seed as a plan; its overlay is written."""
+    board = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["boards"][trial.board]
+    output = runs / trial.board / trial.name
+    overlay = output / "trial.yaml"
+    overlay.parent.mkdir(parents=True, exist_ok=True)
+    overlay.write_text(f"# {trial.why}\n{yaml.safe_dump(dict(trial.overrides))}")
+    return Plan(
+        bundle=ROOT / board["bundle"],
+        dataset_dir=dataset,
+        manifest_path=ROOT / board["manifest"],
+        output=output,
+        methods=(trial.method,),
+        seeds=(seed,),
+        overlays=(*board["overlays"], str(overlay)),
+    )
+
+
+def run(trial: Trial, seed: int, dataset: Path, runs: Path) -> None:
+    """Train and score a trial, and keep what came of it.
+
+    Raises:
+        MedsemiError: if a stage fails, or left nothing to read.
+    """
+    plan, arm = plan_of(trial, seed, dataset, runs), Arm(trial.method, seed)
+    run_arm(plan, arm)
+    found = collect(plan, arm, Tracked(plan.tracking, plan.experiment))
+    if found is None:
+        raise MedsemiError(f"{trial.name}, seed {seed}: nothing to read in {plan.folder(arm)}.")
+    record = {"trial": trial.name, "overrides": dict(trial.overrides), **asdict(found[0])}
+    path = trial.record(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def case_dice(record: Mapping[str, Any], network: str = "") -> dict[str, float]:
+    """Dice of each case, averaged over its classes; of the deployed network unless named."""
+    cases = record["scores"]["validation"][network or record["deployed"]]
+    return {
+        case: mean(values["dice"] for values in classes.values()) for case, classes in cases.items()
+    }
+
+
+def hd95(record: Mapping[str, Any]) -> float:
+    """Mean HD95 of the deployed network, in mm, over cases and classes that have one."""
+    cases = record["scores"]["validation"][record["deployed"]].values()
+    values = [value["hd95_mm"] for classes in cases for value in classes.values()]
+    return float(mean(value for value in values if value is not None))
+
+
+def at_seconds(record: Mapping[str, Any], seconds: float) -> float | None:
+    """Mean validation Dice of the last validation that came within `seconds` of training."""
+    within = [point["dice"] for point in record["curve"] if point["seconds"] <= seconds]
+    return within[-1] if within else None
+
+
+def rows(board: str) -> Iterator[dict[str, str]]:
+    """A row for each trial that has a record, the baseline first."""
+    described = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["boards"][board]
+    manifest = load_manifest(ROOT / described["manifest"])
+    patients = {case.case_id: case.patient for case in manifest.validation}
+    found = {name: _records(trial) for name, trial in trials(board).items()}
+    base = found.get(BASELINE, {})
+    for name, records in found.items():
+        if not records:
+            continue
+        by_seed = {seed: case_dice(record) for seed, record in records.items()}
+        means = [mean(cases.values()) for cases in by_seed.values()]
+        shared = sorted(set(records) & set(base)) if name != BASELINE else []
+        yield {
+            "trial": name,
+            "what": trials(board)[name].why,
+            "seeds": ", ".join(map(str, records)),
+            "network": next(iter(records.values()))["deployed"],
+            "Dice": f"{mean(means):.3f}" + (f" ± {stdev(means):.3f}" if len(means) > 1 else ""),
+            "HD95 mm": f"{mean(map(hd95, records.values())):.1f}",
+            "minutes": f"{mean(r['seconds'] for r in records.values()) / 60:.0f}",
+            "steps": str(next(iter(records.values()))["steps"]),
+            **_against(by_seed, base, shared, patients),
+            "same minutes": _same_minutes(records, base, shared),
+        }
+
+
+def _against(
+    by_seed: Mapping[int, Mapping[str, float]],
+    base: Mapping[int, Mapping[str, Any]],
+    shared: Sequence[int],
+    patients: Mapping[str, str],
+) -> dict[str, str]:
+    """The paired difference to the baseline, over patients and the seeds that both have."""
+    if not shared:
+        return {"against published": "-", "better": "-"}
+    ours = {seed: by_seed[seed] for seed in shared}
+    theirs = {seed: case_dice(base[seed]) for seed in shared}
+    found = compare(ours, theirs, patients)
+    interval = f"[{found.interval[0]:+.3f}, {found.interval[1]:+.3f}]"
+    return {
+        "against published": f"{found.mean:+.3f} {interval}",
+        "better": f"{found.better} of {found.patients}",
+    }
+
+
+def _same_minutes(
+    records: Mapping[int, Mapping[str, Any]],
+    base: Mapping[int, Mapping[str, Any]],
+    shared: Sequence[int],
+) -> str:
+    read = [at_seconds(records[seed], base[seed]["seconds"]) for seed in shared]
+    known = [value for value in read if value is not None]
+    return f"{mean(known):.3f}" if known else "-"
+
+
+def _records(trial: Trial) -> dict[int, dict[str, Any]]:
+    found = {}
+    for path in RECORDS.glob(f"{trial.board}/{trial.name}-*.json"):
+        seed = path.stem.removeprefix(f"{trial.name}-")
+        record = trial.known(int(seed)) if seed.isdigit() else None
+        if record is not None:
+            found[int(seed)] = record
+    return dict(sorted(found.items()))
+
+
+def report() -> None:
+    """Write the tables of all boards."""
+    boards = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["boards"]
+    lines = [
+        "# Which switches of the recipe help",
+        "",
+        "Written by `python benchmarks/recipe_search.py --report` from the records in"
+        " `recipe_search/`; trials in `recipe_search.yaml`. Validation cases, last checkpoint, the"
+        " network that the trial deploys. Dice: mean ± SD of the seeds' means. Differences are"
+        " paired over patients, with 95 % studentized bootstrap intervals; many are compared, and"
+        " no interval is corrected for it. *Same minutes*: the last validation within the training"
+        " time of the published recipe under the same seed. Minutes depend on what else the machine"
+        " did.",
+    ]
+    for board in boards:
+        table = list(rows(board))
+        if not table:
+            continue
+        known = {seed for trial in trials(board).values() for seed in _records(trial)}
+        missing = [name for name, trial in trials(board).items() if not _records(trial)]
+        lines += ["", f"## {board}", "", "| " + " | ".join(table[0]) + " |"]
+        lines += ["|" + "---|" * len(table[0])]
+        lines += ["| " + " | ".join(row.values()) + " |" for row in table]
+        dates = sorted(r["date"][:10] for t in trials(board).values() for r in _records(t).values())
+        lines += ["", f"Trained {dates[0]} to {dates[-1]}; seeds {sorted(known)}."]
+        if missing:
+            lines += [f"Not trained yet: {', '.join(missing)}."]
+    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    """Train and score what is missing, then write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--board", help="of recipe_search.yaml")
+    parser.add_argument("--dataset", type=Path, help="folder with images/ and labels/")
+    parser.add_argument("--runs", type=Path, help="where trainings lie")
+    parser.add_argument("--trials", default="", help="names, by comma; all by default")
+    parser.add_argument("--seeds", default="0,1", help="by comma (0,1)")
+    parser.add_argument("--shard", default="0/1", help="I/N: every N-th training, from I")
+    parser.add_argument("--report", action="store_true", help="only write the tables")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if not given.report:
+        if None in (given.board, given.dataset, given.runs):
+            parser.error("--board, --dataset and --runs are needed to train")
+        known = trials(given.board)
+        names = [name for name in given.trials.split(",") if name] or list(known)
+        pairs = [(known[n], int(s)) for s in given.seeds.split(",") for n in names]
+        first, count = (int(part) for part in given.shard.split("/"))
+        for trial, seed in pairs[first::count]:
+            if trial.known(seed) is None:
+                logger.info(
+                    "%s: %s, seed %d, %s", given.board, trial.name, seed, platform.machine()
+                )
+                try:
+                    run(trial, seed, given.dataset, given.runs)
+                except MedsemiError as error:
+                    logger.error("%s", error)  # noqa: TRY400  (the sentence says it all)
+    report()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
