@@ -15,6 +15,8 @@ from medsemi.training.checkpoint import load_weights, weight_names
 
 # Not a network, or one of the others under a second name.
 APART = ("last", "best", "model")
+# Weights on the way; they are opinions on a pseudo-label and no result of the training.
+SNAPSHOT = "snapshot_"
 
 
 def load_exported(
@@ -23,7 +25,7 @@ def load_exported(
     special: Mapping[str, nn.Module],
     device: torch.device | str,
 ) -> dict[str, nn.Module]:
-    """Load every network that a training exported, in the order of their names.
+    """Load every network that a training ended with, in the order of their names.
 
     Args:
         folder: the run folder of a training.
@@ -35,7 +37,8 @@ def load_exported(
     Raises:
         CheckpointError: if there is none, or one does not fit its architecture.
     """
-    found = sorted(path for path in Path(folder).glob("*.pt") if path.stem not in APART)
+    exported = sorted(path for path in Path(folder).glob("*.pt") if path.stem not in APART)
+    found = [path for path in exported if not path.stem.startswith(SNAPSHOT)]
     if not found:
         raise CheckpointError(f"{folder} holds no exported network: finish the training first.")
     return {

@@ -87,6 +87,7 @@ def build_schedule(
     warmup_steps: int = 0,
     factor: float = 0.1,
     every: int = 2500,
+    power: float = 0.9,
 ) -> Callable[[int], float]:
     """Return the schedule that a configuration names.
 
@@ -97,6 +98,7 @@ def build_schedule(
         warmup_steps: first steps, in which the rate rises; 0 for none.
         factor: of `step`.
         every: of `step`.
+        power: of `polynomial`.
 
     Raises:
         ConfigError: for an unknown rule, or a warm-up that is longer than the training.
@@ -104,7 +106,7 @@ def build_schedule(
     schedules: dict[str, Callable[[int], float]] = {
         "constant": Constant(rate),
         "step": StepDecay(rate, factor, every),
-        "polynomial": Polynomial(rate, steps),
+        "polynomial": Polynomial(rate, steps, power),
         "cosine": Cosine(rate, steps),
     }
     if rule not in schedules:

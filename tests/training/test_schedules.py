@@ -64,6 +64,7 @@ def test_schedules_by_name() -> None:
     assert build_schedule("constant", **options) == Constant(0.01)
     assert build_schedule("step", **options, factor=0.5, every=7) == StepDecay(0.01, 0.5, 7)
     assert build_schedule("polynomial", **options) == Polynomial(0.01, 100)
+    assert build_schedule("polynomial", **options, power=2.0) == Polynomial(0.01, 100, 2.0)
     warm = build_schedule("cosine", **options, warmup_steps=10)
     assert warm(0) == pytest.approx(0.001)
     assert warm(50) == Cosine(0.01, 100)(50)
