@@ -29,7 +29,7 @@ train_steps: 2
 
 
 @pytest.mark.parametrize(
-    "name", ["pretrain", "train", "supervised", "evaluate", "demo", "multi_gpu"]
+    "name", ["pretrain", "train", "supervised", "evaluate", "demo", "multi_gpu", "recipe"]
 )
 def test_the_workflows_are_those_of_the_left_atrium(name: str) -> None:
     files = [
