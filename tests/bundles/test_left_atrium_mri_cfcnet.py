@@ -26,6 +26,11 @@ EQUAL = {
         "window", "filters", "pretrain_steps", "train_steps", "val_interval", "stride",
         "published_stride",
     ),
+    "recipe": (
+        "norm", "dropout", "optimizer_name", "momentum", "weight_decay", "schedule_rule",
+        "warmup_steps", "gradient_clip", "weight_average", "flip_rule", "foreground_probability",
+        "geometry_probability", "intensity_probability", "mirror_axes",
+    ),
 }  # fmt: skip
 
 
