@@ -25,7 +25,7 @@ PICTURES = ("best", "median", "worst")
 # network -> case -> class -> metric -> value; None where it is not defined.
 Scores = dict[str, dict[str, dict[str, dict[str, float | None]]]]
 
-_NEEDED = ("history.csv", "cases.csv")
+_NEEDED = ("history.csv", "cases.csv", "extremes")
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ class Tracked:
             return None
         run_id = runs[0].info.run_id
         with tempfile.TemporaryDirectory() as temporary:
-            for folder in ("", "extremes"):
-                for artifact in client.list_artifacts(run_id, folder or None):
-                    if folder or artifact.path in _NEEDED:
-                        client.download_artifacts(run_id, artifact.path, temporary)
+            for artifact in client.list_artifacts(run_id):
+                # A folder is fetched as a whole: MLflow puts a file of one beside the others.
+                if artifact.path in _NEEDED:
+                    client.download_artifacts(run_id, artifact.path, temporary)
             return _read(Path(temporary), runs[0].data.tags)
 
     def _is_absent_file(self) -> bool:
