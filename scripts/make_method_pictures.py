@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from method_diagrams import DIAGRAMS, NODES, Diagram, Node
+from diagram import Diagram, Node
+from method_diagrams import DIAGRAMS, NODES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from method_tiles import Pixels
     from PIL import Image
+    from tile_pixels import Pixels
 
 Sign = Literal[">", "-", "~"]
 Point = tuple[float, float]

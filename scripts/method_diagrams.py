@@ -8,44 +8,7 @@ does, `a ~ b` where b is the moving average of a; `a > b - c` is two edges. A no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
-
-Kind = Literal["tile", "student", "teacher", "loss"]
-
-
-@dataclass(frozen=True)
-class Node:
-    """A box, or a tile: an image with a caption.
-
-    Attributes:
-        kind: what it is drawn as.
-        text: in the box or below the tile; lines are divided by a line feed.
-    """
-
-    kind: Kind
-    text: str
-
-
-@dataclass(frozen=True)
-class Diagram:
-    """The data flow of a step of one method.
-
-    Attributes:
-        grid: rows of names, divided by blanks.
-        edges: chains of names and signs.
-        texts: name -> text of tiles that only this method has, or that it calls otherwise.
-        boxes: name -> box that only this method has.
-        note: below the picture.
-    """
-
-    grid: tuple[str, ...]
-    edges: tuple[str, ...]
-    texts: Mapping[str, str] = field(default_factory=dict)
-    boxes: Mapping[str, Node] = field(default_factory=dict)
-    note: str = ""
-
+from diagram import Diagram, Node
 
 LABELED_LOSS = "Dice + CE\nwith the label"
 NODES = {
@@ -368,5 +331,43 @@ DIAGRAMS = {
         boxes={
             "mixed": Node("loss", "Dice + CE\ntrue label: 1\npseudo-label: 1/2"),
         },
+    ),
+    "frequency_copy_paste": Diagram(
+        grid=(
+            "labeled low_l pasted_low student_low said_low . mixed",
+            "labeled low_u pasted_low student_low . target_low mixed",
+            ". . . teacher pseudo . mixed",
+            "unlabeled high_l pasted_high student_high . target_high mixed",
+            "unlabeled high_u pasted_high student_high said_high . mixed",
+        ),
+        edges=(
+            "labeled > low_l > pasted_low > student_low > said_low > mixed",
+            "unlabeled > low_u > pasted_low",
+            "labeled > high_l > pasted_high > student_high > said_high > mixed",
+            "unlabeled > high_u > pasted_high",
+            "unlabeled - teacher - pseudo - target_low - mixed",
+            "pseudo - target_high - mixed",
+            "student_low ~ teacher",
+            "student_high ~ teacher",
+        ),
+        texts={
+            "low_l": "its low view",
+            "low_u": "low view of the\nunlabeled window",
+            "high_l": "high view of the\nlabeled window",
+            "high_u": "its high view",
+            "pasted_low": "unlabeled box\nin labeled view",
+            "pasted_high": "labeled box\nin unlabeled view",
+            "said_low": "its probability",
+            "said_high": "its probability",
+            "pseudo": "its largest piece",
+            "target_low": "and the true label",
+            "target_high": "and the other way",
+        },
+        boxes={
+            "student_low": Node("student", "student,\nlow view"),
+            "student_high": Node("student", "student,\nhigh view"),
+            "mixed": Node("loss", "Dice + CE of\neach student\ntrue label: 1\npseudo-label: 1/2"),
+        },
+        note="Each student learns both pastes of its views.",
     ),
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from tile_pixels import ANSWER, PSEUDO, TRUE, Pixels, boxed, heat, outlined, scan, shaded
 from torch import Tensor, nn
 
 from medsemi.batch import Batch, Sub
@@ -22,6 +22,7 @@ from medsemi.methods.bcp import BCP
 from medsemi.methods.deep_co_training import attack
 from medsemi.methods.dual_mean_teacher import DualMeanTeacher
 from medsemi.methods.fixmatch import FixMatch
+from medsemi.methods.frequency_copy_paste import FrequencyCopyPaste
 from medsemi.methods.mean_teacher import MeanTeacher
 from medsemi.methods.mixmatch import MixMatch, sharpen
 from medsemi.methods.supervised import Supervised
@@ -39,14 +40,9 @@ from medsemi.parts.noise import add_noise
 from medsemi.parts.pseudo_labels import confident_labels
 from medsemi.parts.turns import turn
 
-Pixels = NDArray[np.uint8]
 Tiles = dict[str, Pixels]
 
 SLICE = 15
-DARKEST, BRIGHTEST = -2.2, 2.8  # the same for all tiles: a view with more contrast shows it
-TRUE, PSEUDO, ANSWER = (64, 200, 110), (255, 140, 30), (90, 170, 255)
-BORDER = (250, 225, 70)  # of a box
-UNSURE = 0.6  # how much of a voxel that does not count is covered with gray
 
 
 @dataclass(frozen=True)
@@ -118,62 +114,6 @@ def trained(network: nn.Module, labeled: Sub, steps: int) -> nn.Module:
         method(Batch(labeled), None, step).total.backward()
         optimizer.step()
     return network.eval()
-
-
-def scan(image: Tensor) -> Pixels:
-    """A slice (48, 48) or (1, 48, 48) in gray."""
-    grey = (image.detach().squeeze() - DARKEST) / (BRIGHTEST - DARKEST)
-    pixels = (grey.clamp(0, 1) * 255).byte().numpy()
-    return np.stack([pixels] * 3, axis=-1)
-
-
-def outlined(
-    image: Tensor, label: Tensor, color: tuple[int, int, int], counts: Tensor | None = None
-) -> Pixels:
-    """A slice with the border of a label, whose pixels are inside of it.
-
-    Args:
-        image: (1, 48, 48).
-        label: (48, 48).
-        color: of the border.
-        counts: (48, 48), the pixels that are not covered with gray; None is all.
-    """
-    pixels, inside = scan(image), label.bool().squeeze().numpy()
-    pixels = pixels if counts is None else shaded(pixels, counts)
-    around = np.pad(inside, 1)
-    core = around[2:, 1:-1] & around[:-2, 1:-1] & around[1:-1, 2:] & around[1:-1, :-2]
-    pixels[inside & ~core] = color
-    return pixels
-
-
-def shaded(pixels: Pixels, counts: Tensor) -> Pixels:
-    """Pixels that do not count are covered with gray."""
-    hidden = ~counts.bool().squeeze().numpy()
-    covered = pixels.copy()
-    covered[hidden] = ((1 - UNSURE) * covered[hidden] + UNSURE * 160).astype(np.uint8)
-    return covered
-
-
-def boxed(pixels: Pixels, outside: Tensor) -> Pixels:
-    """Pixels with a dotted border around a box; `outside` is False in it, (48, 48)."""
-    inside = ~outside.squeeze().numpy()
-    if not inside.any():
-        return pixels
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    around = inside.copy()
-    around[rows[0] + 1 : rows[-1], columns[0] + 1 : columns[-1]] = False
-    dots = np.add.outer(np.arange(inside.shape[0]), np.arange(inside.shape[1])) % 3 > 0
-    marked = pixels.copy()
-    marked[around & dots] = BORDER
-    return marked
-
-
-def heat(values: Tensor) -> Pixels:
-    """Values from 0 (white) to 1 (dark blue), shape (48, 48)."""
-    share = values.detach().squeeze().clamp(0, 1).numpy()[..., None]
-    low, high = np.array([247.0, 250.0, 255.0]), np.array([8.0, 48.0, 107.0])
-    pixels: Pixels = (low + (high - low) * share).astype(np.uint8)
-    return pixels
 
 
 def foreground(logits: Tensor) -> Tensor:
@@ -368,13 +308,53 @@ def bcp(scene: Scene) -> Tiles:
     mixes = {"in": mix(image, unlabeled, outside), "out": mix(unlabeled, image, outside)}
     tiles = {"pseudo": outlined(unlabeled[0], pseudo[0], PSEUDO)}
     for name, mixed in mixes.items():
-        true_part = outside if name == "in" else ~outside
         answer = hard_labels(scene.network_a(mixed))
-        target = outlined(mixed[0], mix(label, torch.zeros_like(label), true_part)[0], TRUE)
-        of_teacher = outlined(mixed[0], mix(torch.zeros_like(pseudo), pseudo, true_part)[0], PSEUDO)
-        both = np.where((of_teacher == PSEUDO).all(-1, keepdims=True), of_teacher, target)
-        tiles |= {f"{name}ward": boxed(scan(mixed[0]), outside), f"target_{name}": both}
-        tiles[f"said_{name}"] = outlined(mixed[0], answer[0], ANSWER)
+        true_part = outside if name == "in" else ~outside
+        tiles |= {
+            f"{name}ward": boxed(scan(mixed[0]), outside),
+            f"said_{name}": outlined(mixed[0], answer[0], ANSWER),
+            f"target_{name}": both_labels(mixed[0], label[0], pseudo[0], true_part),
+        }
+    return tiles
+
+
+def both_labels(image: Tensor, label: Tensor, pseudo: Tensor, true_part: Tensor) -> Pixels:
+    """A slice with the border of the true label in its part, and of the teacher's in the rest.
+
+    Args:
+        image: (1, 48, 48).
+        label: the true one, (48, 48).
+        pseudo: the teacher's, (48, 48).
+        true_part: True where the true label counts, (48, 48).
+    """
+    none = torch.zeros_like(label)
+    target = outlined(image, mix(label, none, true_part), TRUE)
+    of_teacher = outlined(image, mix(none, pseudo, true_part), PSEUDO)
+    pixels: Pixels = np.where((of_teacher == PSEUDO).all(-1, keepdims=True), of_teacher, target)
+    return pixels
+
+
+def frequency_copy_paste(scene: Scene) -> Tiles:
+    """Views pasted by one box; each student has learned labeled slices in its view for some steps."""
+    method = FrequencyCopyPaste(scene.network_a)
+    fixed = method.views.fixed(2, 2)
+    box = method.draw(scene.batch, generator(103)).box
+    outside = outside_mask(box, scene.image.shape[2:], scene.image.device)
+    pseudo = method.pseudo_labels(scene.unlabeled)()[0]
+    tiles = {"pseudo": outlined(scene.unlabeled[0], pseudo, PSEUDO)}
+    of_labeled = method.views.apply(scene.image, fixed)
+    of_unlabeled = method.views.apply(scene.unlabeled, fixed)
+    parts = {"low": outside, "high": ~outside}  # where the labeled window is
+    for (band, true_part), seen, other in zip(parts.items(), of_labeled, of_unlabeled, strict=True):
+        student = trained(copy.deepcopy(scene.network_a), Sub(seen, scene.label, ("0", "1")), 40)
+        pasted = mix(seen[:1], other[:1], true_part)
+        tiles |= {
+            f"{band}_l": scan(seen[0]),
+            f"{band}_u": scan(other[0]),
+            f"pasted_{band}": boxed(scan(pasted[0]), outside),
+            f"said_{band}": heat(foreground(student(pasted))[0]),
+            f"target_{band}": both_labels(pasted[0], scene.label[0], pseudo, true_part),
+        }
     return tiles
 
 
@@ -391,6 +371,7 @@ MAKERS: Mapping[str, Callable[[Scene], Tiles]] = {
     "deep_co_training": deep_co_training,
     "dual_mean_teacher": dual_mean_teacher,
     "bcp": bcp,
+    "frequency_copy_paste": frequency_copy_paste,
 }
 
 

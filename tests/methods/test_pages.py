@@ -13,8 +13,8 @@ from PIL import Image
 from medsemi.methods.registry import METHODS, MethodEntry
 
 PICTURES = Path("docs") / "pictures" / "methods"
-# CFC-Net and its relatives have pages of another form, with more than one picture.
-OTHER_FORM = {"cfcnet", "frequency_copy_paste"}
+# The page of CFC-Net has another form, with more than one formula.
+OTHER_FORM = {"cfcnet"}
 PAGES = [entry for entry in METHODS if entry.name not in OTHER_FORM]
 SECTIONS = [
     "Loss", "Settings", "Differences from the authors' code", "Cost", "When to use it",

@@ -23,8 +23,8 @@ def test_the_index_is_up_to_date(repository: Path) -> None:
 
 
 def unlinked(text: str) -> str:
-    """Pages of methods with several pictures come and go on their own."""
-    return re.sub(r"\[(cfcnet|frequency_copy_paste)\]\([^)]*\)", r"\1", text)
+    """The page of CFC-Net comes and goes on its own."""
+    return re.sub(r"\[(cfcnet)\]\([^)]*\)", r"\1", text)
 
 
 def test_every_method_has_a_line_with_what_it_needs(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 from medsemi.methods.registry import METHODS
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-# Their pages have pictures of their own.
-OWN_PICTURES = {"cfcnet", "frequency_copy_paste"}
+# Its page has a picture of its own.
+OWN_PICTURES = {"cfcnet"}
 NAMES = [entry.name for entry in METHODS if entry.name not in OWN_PICTURES]
 
 

@@ -1,0 +1,41 @@
+"""What a diagram of a method consists of; `method_diagrams` says how its grid and edges are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["tile", "student", "teacher", "loss"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A box, or a tile: an image with a caption.
+
+    Attributes:
+        kind: what it is drawn as.
+        text: in the box or below the tile; lines are divided by a line feed.
+    """
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """The data flow of a step of one method.
+
+    Attributes:
+        grid: rows of names, divided by blanks.
+        edges: chains of names and signs.
+        texts: name -> text of tiles that only this method has, or that it calls otherwise.
+        boxes: name -> box that only this method has.
+        note: below the picture.
+    """
+
+    grid: tuple[str, ...]
+    edges: tuple[str, ...]
+    texts: Mapping[str, str] = field(default_factory=dict)
+    boxes: Mapping[str, Node] = field(default_factory=dict)
+    note: str = ""
