@@ -52,6 +52,11 @@ def run(options: argparse.Namespace) -> Path:
         raise MedsemiError(
             f"{options.manifest} lists no unlabeled case; there is nothing to label."
         )
+    configs = options.bundle / "configs"
+    named = [configs / f"{name}.yaml" for name in ("common", *options.stages, "pseudo_label")]
+    for path in (*named, *options.overlay):
+        if not path.is_file():
+            raise MedsemiError(f"{path} does not exist; check --bundle, --stages and --overlay.")
     # Loads torch and MLflow, which a mistyped command must not wait for.
     from medsemi.training.rounds import Rounds, run_rounds
     from medsemi.training.tracking import Tracker

@@ -63,6 +63,7 @@ def test_rounds_train_on_what_the_round_before_labeled(repository: Path, tmp_pat
     [
         (("--keep", "1.5"), "give shares above 0 and up to 1"),
         (("--", "--seed"), "write pairs of --name and value"),
+        (("--stages", "sleep"), "sleep.yaml does not exist; check --bundle, --stages"),
     ],
 )
 def test_wrong_input_is_one_sentence(
