@@ -27,9 +27,9 @@ EQUAL = {
         "published_stride",
     ),
     "recipe": (
-        "norm", "dropout", "optimizer_name", "momentum", "weight_decay", "schedule_rule",
+        "norm", "dropout", "optimizer_name", "learning_rate", "weight_decay", "schedule_rule",
         "warmup_steps", "gradient_clip", "weight_average", "flip_rule", "foreground_probability",
-        "geometry_probability", "intensity_probability", "mirror_axes",
+        "geometry_probability", "intensity_probability",
     ),
 }  # fmt: skip
 
