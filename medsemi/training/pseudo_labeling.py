@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime
 import hashlib
 import json
@@ -25,6 +24,7 @@ from medsemi.data.writing import write_nifti
 from medsemi.errors import CheckpointError
 from medsemi.parts.label_agreement import label_agreement
 from medsemi.training.checkpoint import load_weights
+from medsemi.training.exported import fitting
 from medsemi.training.provenance import provenance_tags
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class PseudoLabeling:
         return {DEPLOYED: own, **others}
 
     def _network(self, path: Path) -> nn.Module:
-        return load_weights(copy.deepcopy(self.architecture), path).to(self.device).eval()
+        return load_weights(fitting(self.architecture, path), path).to(self.device).eval()
 
     def _label(
         self, case: Case, networks: Mapping[str, nn.Module], origin: Mapping[str, str]
@@ -151,6 +151,6 @@ class PseudoLabeling:
 
 
 def differ(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two networks of one architecture have different weights."""
-    theirs = other.state_dict()
-    return any(not value.equal(theirs[name]) for name, value in one.state_dict().items())
+    """Whether two networks have different weights; a pair of networks differs from a single one."""
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() != theirs.keys() or any(not v.equal(theirs[k]) for k, v in ours.items())

@@ -41,4 +41,4 @@ class Snapshots:
         due = [max(round(share * engine.steps), 1) for share in self.shares]
         if engine.state.iteration in due and engine.stream.rank == 0:
             number = due.index(engine.state.iteration) + 1
-            save_weights(self.output_dir / f"snapshot_{number}.pt", engine.method.inference_network)
+            save_weights(self.output_dir / f"snapshot_{number}.pt", engine.deployed)

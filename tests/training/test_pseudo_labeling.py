@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from medsemi.data.manifest import Case
 from medsemi.data.writing import write_nifti
 from medsemi.errors import CheckpointError
+from medsemi.parts.two_networks import NetworkPair
 from medsemi.training.checkpoint import save_weights
 from medsemi.training.pseudo_labeling import PseudoLabeling
 
@@ -113,6 +114,17 @@ def test_other_weights_label_again(data: Path) -> None:
     (second,) = labeling(data).run()
     assert second.origin["weights"] != first.origin["weights"]
     assert second.foreground < first.foreground
+
+
+def test_a_pair_of_teachers_labels_as_a_pair(data: Path) -> None:
+    pair = NetworkPair(Threshold(0.3), Threshold(0.3))
+    save_weights(data / "weights" / "model.pt", pair)
+    export(data, student=0.1)
+    (made,) = labeling(data).run()
+    label = nibabel.load(data / "made" / "labels" / "one.nii.gz")
+    values = np.asarray(nibabel.load(data / CASE.image).dataobj)
+    np.testing.assert_array_equal(np.asarray(label.dataobj), values > 0.3)
+    assert set(made.agreement) == {"student"}
 
 
 def test_an_unfinished_training_is_named(data: Path) -> None:

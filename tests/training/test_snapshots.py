@@ -25,7 +25,7 @@ def run(folder: Path, steps: int, rank: int = 0) -> None:
     engine = Engine(step)
     engine.steps = steps
     engine.stream = SimpleNamespace(rank=rank)
-    engine.method = SimpleNamespace(inference_network=network)
+    engine.deployed = network
     Snapshots(folder).attach(engine)
     engine.add_event_handler(Events.COMPLETED, lambda: None)
     engine.run(range(steps))
