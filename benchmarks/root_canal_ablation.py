@@ -53,7 +53,7 @@ from medsemi.methods.mean_teacher import MeanTeacher
 from medsemi.methods.method import Method
 from medsemi.methods.supervised import Supervised
 from medsemi.parts.ucf_mix import UCFMix
-from medsemi.parts.views import FrequencyViews, ViewDraw
+from medsemi.parts.views import FrequencyViews
 from medsemi.seeds import derive_seed
 from medsemi.training.checkpoint import load_weights
 from medsemi.training.provenance import device_name, provenance_tags
@@ -74,14 +74,6 @@ METHODS: dict[str, Callable[..., Method]] = {
 # What is averaged over networks without another pass: inference costs as many as are named.
 MEANS = {"students": ("student_low", "student_high")}
 MEANS["all"] = (*MEANS["students"], "teacher")
-
-
-class PlainViews(FrequencyViews):
-    """Both views are the window itself: what is left of a method without its frequencies."""
-
-    def apply(self, image: Tensor, draw: ViewDraw) -> tuple[Tensor, Tensor]:
-        """Return the window twice."""
-        return image, image
 
 
 @dataclass(frozen=True)
@@ -177,9 +169,9 @@ def new_method(stage: Settings, common: Settings, steps: int, *networks: nn.Modu
         options["rampup_steps"] = round(common["rampup_share"] * steps)
     if name in ("random_views", "cfcnet", "frequency_copy_paste"):
         given = stage.get("views", {})
-        options["views"] = PlainViews() if given == "plain" else FrequencyViews(**given)
+        options["views"] = FrequencyViews(**({"kind": "none"} if given == "plain" else given))
     if name == "cfcnet":
-        options["mix"] = UCFMix(blocks=common["blocks"], **stage.get("mix", {}))
+        options["mix"] = UCFMix(**{"blocks": common["blocks"], **stage.get("mix", {})})
     return METHODS[name](*networks, **options)
 
 

@@ -22,6 +22,8 @@ from medsemi.errors import ConfigError
 from medsemi.parts.frequency import KINDS, low_pass
 
 Band = Literal["low", "high"]
+# `none` is the ablation: what is left of a method when its students see the window itself.
+VIEW_KINDS = (*KINDS, "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class FrequencyViews:
     """How views are made; `draw` decides, `apply` makes them.
 
     Attributes:
-        kind: of the low-pass: `haar`, `gaussian` or `fft`, see `medsemi.parts.frequency`.
+        kind: of the low-pass: `haar`, `gaussian` or `fft`, see `medsemi.parts.frequency`; with
+            `none` both views are the window itself.
         levels_low: of the low-pass that the low view shows.
         levels_high: of the low-pass that the high view lacks. Tubes of 2 to 5 voxels are in the
             high band from two levels on; with more levels than `levels_low` the bands overlap.
@@ -69,8 +72,8 @@ class FrequencyViews:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be applied."""
-        if self.kind not in KINDS:
-            raise ConfigError(f"kind is '{self.kind}'; it must be one of {', '.join(KINDS)}.")
+        if self.kind not in VIEW_KINDS:
+            raise ConfigError(f"kind is '{self.kind}'; it must be one of {', '.join(VIEW_KINDS)}.")
         if min(self.levels_low, self.levels_high) < 1:
             raise ConfigError(
                 f"levels_low is {self.levels_low} and levels_high is {self.levels_high};"
@@ -100,6 +103,8 @@ class FrequencyViews:
             image: shape (batch, channels, *space).
             draw: for as many samples.
         """
+        if self.kind == "none":
+            return image, image
         shape = (-1, *[1] * (image.ndim - 1))
         alpha, beta = (
             torch.tensor(values, dtype=image.dtype, device=image.device).view(shape)

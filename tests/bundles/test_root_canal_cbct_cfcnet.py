@@ -73,8 +73,10 @@ def run(command: list[str], *options: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def stage(name: str, data: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    files = [str(CONFIGS / f"{part}.yaml") for part in ("common", name, "phantom")]
+def stage(
+    name: str, data: Path, output: Path, *options: str, overlays: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    files = [str(CONFIGS / f"{part}.yaml") for part in ("common", name, "phantom", *overlays)]
     line = ["monai.bundle", "run", "--config_file", str(files), "--dataset_dir", str(data)]
     tiny = ("--filters", "2", "--pretrain_steps", "2", "--train_steps", "2")
     return run(line, *tiny, "--stride", "[32,32,32]", "--output_dir", str(output), *options)
@@ -118,3 +120,23 @@ def test_every_network_is_trained_scored_and_predicted_with(phantoms: Path, tmp_
     source, result = nibabel.load(image), nibabel.load(found)
     assert result.shape == source.shape
     np.testing.assert_allclose(result.affine, source.affine, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_networks_start_apart_and_teach_each_other(phantoms: Path, tmp_path: Path) -> None:
+    second = ("--stage", "pretrain_second", "--seed", "7")
+    for name, options in (("pretrain", ()), ("pretrain", second), ("train", ())):
+        done = stage(name, phantoms, tmp_path, *options, overlays=("two_networks",))
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    train, name = tmp_path / "train", "encoder.block_one.conv.0.weight"
+    starts = [weights(tmp_path / part / "model.pt") for part in ("pretrain", "pretrain_second")]
+    students = [weights(train / f"{part}.pt") for part in ("student_low", "student_high")]
+    teacher = weights(train / "teacher.pt")
+    assert not torch.allclose(starts[0][name], starts[1][name], atol=0.1)
+    for start, student, part in zip(starts, students, ("first", "second"), strict=True):
+        torch.testing.assert_close(student[f"network.{name}"], start[name], atol=0.05, rtol=0)
+        torch.testing.assert_close(teacher[f"{part}.{name}"], start[name], atol=0.05, rtol=0)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)

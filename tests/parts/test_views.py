@@ -138,3 +138,9 @@ def test_compiling_reaches_the_network_that_training_calls(monkeypatch) -> None:
 def test_settings_that_cannot_be_applied_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         FrequencyViews(**settings)
+
+
+def test_without_a_low_pass_both_views_are_the_window_itself() -> None:
+    views, image = FrequencyViews(kind="none"), torch.rand(2, 1, 8, 8)
+    for draw in (views.draw(2, 2, torch.Generator()), views.fixed(2, 2)):
+        assert all(torch.equal(view, image) for view in views.apply(image, draw))
