@@ -36,7 +36,7 @@ from ignite.engine import Events
 from monai.networks.nets import UNet
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, NormalizeIntensityd
 from root_canal_report import row_settings, write_report
-from torch import Tensor, nn
+from torch import nn
 
 from medsemi.atomic import write_atomically
 from medsemi.data.manifest import Manifest, load_manifest
