@@ -8,6 +8,8 @@ BUNDLES := $(sort $(wildcard bundles/*))
 export MLFLOW_DISABLE_TELEMETRY := true
 # Tests start many small operations: more than one thread makes them slower.
 test test-slow: export OMP_NUM_THREADS := 1
+# Tests run in as many processes as there are cores, at most four.
+WORKERS := -n auto --maxprocesses 4
 
 .PHONY: help install test test-slow hostile lint demo dashboard clean
 
@@ -23,10 +25,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 test: install  ## Run the quick tests
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not slow and not gpu"
 
 test-slow: install  ## Run the slow tests (whole commands, kills, two ranks)
-	$(BIN)/python -m pytest -m "slow and not gpu" || [ $$? -eq 5 ]  # 5: there are none
+	$(BIN)/python -m pytest $(WORKERS) --dist worksteal -m "slow and not gpu" || [ $$? -eq 5 ]  # 5: there are none
 
 hostile: install  ## Let the program read 50,000 damaged files (six minutes on two cores)
 	$(BIN)/python tests/hostile/campaign.py --count 50000 --first 2000 --workers 2

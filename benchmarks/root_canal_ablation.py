@@ -249,6 +249,8 @@ def run(training: Training, data: Data, runs: Path) -> tuple[Method, dict[str, d
                 method, common["start_steps"], seed, common, data, folder, f"start/{purpose}"
             )
             networks.append(method.inference_network)
+        if row["method"] is None:
+            return method, times
     method = new_method(row, common, steps, *networks)
     folder = scale / f"{training.row}-{digest([row, start])}-{seed}"
     times["method"] = train_stage(method, steps, seed, common, data, folder, "method")
@@ -298,7 +300,8 @@ def write_record(
         "row": training.row,
         "seed": training.seed,
         "scale": training.scale,
-        "steps": common["start_steps"] + common["steps"],
+        "steps": common["start_steps"]
+        + (common["steps"] if training.settings["row"]["method"] else 0),
         "times": {k: {n: round(s, 1) for n, s in t.items()} for k, t in times.items()},
         "deployed": deployed,
         "cases": [volume.case_id for volume in data.validation],
@@ -328,6 +331,8 @@ def mine(shard: str, all_of_them: Sequence[Training]) -> Iterator[Training]:
 def work(training: Training) -> float:
     """Supervised steps that take as long, to tell how much time is left."""
     common, row = training.settings["common"], training.settings["row"]
+    if row["method"] is None:
+        return float(common["start_steps"])
     networks = [new_network(common, 0, "weights")] * (2 if row.get("apart") else 1)
     steps = common["steps"] * new_method(row, common, 1, *networks).cost
     return float(steps + common["start_steps"])
