@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -84,20 +84,38 @@ def warmed_up(decay: float, step: int) -> float:
     return min(1.0 - 1.0 / (step + 1), decay)
 
 
+def of_latest(decay: float, step: int) -> float:
+    """Return min((1 + step) / (10 + step), decay): an average of the latest tenth of all steps.
+
+    For the weights that are deployed: after a short training the average of all of its steps,
+    which `warmed_up` begins with, is far behind the network that it follows.
+
+    Source: `tf.train.ExponentialMovingAverage` with `num_updates`.
+    """
+    return min((1.0 + step) / (10.0 + step), decay)
+
+
 class EmaTeacher(nn.Module):
     """The moving average of one student; it answers in eval mode, as it will when deployed."""
 
-    def __init__(self, student: nn.Module, decay: float, buffer_rule: BufferRule) -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        decay: float,
+        buffer_rule: BufferRule,
+        warm_up: Callable[[float, int], float] = warmed_up,
+    ) -> None:
         """Start as a copy of the student.
 
         Args:
             student: what it follows.
-            decay: share that stays at each step, after the warm-up of `warmed_up`.
+            decay: share that stays at each step, after the warm-up.
             buffer_rule: what batch-norm statistics follow, see `update_teacher`.
+            warm_up: the share that stays, from decay and step: `warmed_up` or `of_latest`.
         """
         super().__init__()
         self.network = frozen_copy(student).eval()
-        self.decay, self.buffer_rule = decay, buffer_rule
+        self.decay, self.buffer_rule, self.warm_up = decay, buffer_rule, warm_up
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
@@ -107,7 +125,8 @@ class EmaTeacher(nn.Module):
 
     def follow(self, student: nn.Module, step: int) -> None:
         """Move towards the student, after `step` of the optimizer."""
-        update_teacher(self.network, student, warmed_up(self.decay, step), self.buffer_rule)
+        share = self.warm_up(self.decay, step)
+        update_teacher(self.network, student, share, self.buffer_rule)
 
     def train(self, mode: bool = True) -> EmaTeacher:
         """Stay in eval mode."""

@@ -18,7 +18,7 @@ from medsemi.data.streams import StepStream, step_loader
 from medsemi.errors import ConfigError, MedsemiError
 from medsemi.methods.method import LossTerms, Method
 from medsemi.parts.intensity_augmentation import IntensityAugmentation
-from medsemi.parts.teacher import EmaTeacher
+from medsemi.parts.teacher import EmaTeacher, of_latest
 from medsemi.seeds import derive_generator, derive_seed
 from medsemi.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from medsemi.training.student_views import StudentViews
@@ -72,7 +72,8 @@ class SemiSupervisedTrainer(Trainer):
             gradient_clip: largest norm of the gradient; None does not clip.
             intensity: how intensities of what learning networks see are changed; None leaves them.
             weight_average: share of a moving average of the deployed weights that stays at each
-                step; that average is deployed then. 0 deploys the network of the method.
+                step, of the latest tenth of the steps while that is less; the average is deployed
+                then. 0 deploys the network of the method.
             channels_last: memory format of the networks; None takes the faster one.
             compile: compile the networks in place.
             num_workers: processes that prepare batches; the result does not depend on it.
@@ -100,7 +101,9 @@ class SemiSupervisedTrainer(Trainer):
             raise ConfigError(f"weight_average is {weight_average}; give 0 to below 1.")
         self.average: EmaTeacher | None = None
         if weight_average:
-            self.average = EmaTeacher(method.inference_network, weight_average, "average")
+            self.average = EmaTeacher(
+                method.inference_network, weight_average, "average", of_latest
+            )
         self.views = StudentViews(intensity or IntensityAugmentation(0.0), method.networks)
         self.network = self.deployed
         self.optimizer, self.learning_rate = optimizer, learning_rate

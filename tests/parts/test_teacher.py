@@ -12,6 +12,7 @@ from torch import nn
 from medsemi.parts.teacher import (
     EmaTeacher,
     frozen_copy,
+    of_latest,
     update_common_teacher,
     update_teacher,
     warmed_up,
@@ -96,6 +97,21 @@ def test_a_step_of_a_common_teacher_after_the_warm_up() -> None:
 def test_the_warm_up() -> None:
     found = [warmed_up(0.99, step) for step in (0, 1, 9, 98, 99, 5000)]
     assert found == pytest.approx([0.0, 0.5, 0.9, 98 / 99, 0.99, 0.99])
+
+
+@pytest.mark.parametrize("steps", [50, 200, 800])
+def test_the_average_of_the_latest_steps_is_a_tenth_of_them_behind(steps: int) -> None:
+    network = nn.Linear(1, 1, bias=False)
+    average = EmaTeacher(network, 0.99, "average", of_latest)
+    for step in range(steps):
+        nn.init.constant_(network.weight, float(step))
+        average.follow(network, step)
+    assert 0.05 * steps < steps - average.network.weight.item() < 0.13 * steps + 2
+
+
+def test_the_average_of_the_latest_steps_keeps_at_most_the_decay() -> None:
+    assert of_latest(0.99, 0) == pytest.approx(0.1)
+    assert (of_latest(0.99, 10_000), of_latest(0.9, 10_000)) == (0.99, 0.9)
 
 
 def test_an_average_answers_in_eval_mode_and_without_a_graph() -> None:
