@@ -268,8 +268,9 @@ def score(method: Method, data: Data, common: Settings) -> dict[str, dict[str, l
     found: dict[str, dict[str, list[float | None]]] = {}
     for volume in data.validation:
         image = torch.from_numpy(np.array(volume.image, dtype=np.float32))[None]
+        asked_of = {k: n.eval() for k, n in method.networks.items() if k not in MEANS}
         with torch.inference_mode():
-            voices = {k: inference(image, n.eval()) for k, n in method.networks.items()}
+            voices = {k: inference(image, network) for k, network in asked_of.items()}
         for name, members in MEANS.items():
             if set(members) <= set(voices):
                 voices[name] = torch.stack([voices[member] for member in members]).mean(0)

@@ -24,7 +24,7 @@ from medsemi.data.manifest import Case, Manifest
 from medsemi.data.reading import read_volume
 from medsemi.errors import ConfigError
 from medsemi.prediction.ranges import measure_ranges, merge_ranges
-from medsemi.training.exported import holds_pair
+from medsemi.training.exported import holds_pair, sees_views
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ COPIED = ("configs/inference.yaml", "configs/logging.conf", "docs/README.md", "L
 NETWORKS = ("model", "student", "teacher")
 # What a prediction builds; everything that these refer to is taken over.
 NODES = ("network_def", "inferer")
+# How views of a window are made, where a network that is deployed sees one.
+VIEWS = "views"
 # What a bundle for any data does to an image; it belongs into the metadata of a trained one.
 PREPARATION = "preparation"
 # Ranges need no more; reading hundreds of volumes again would take longer than it tells.
@@ -74,7 +76,7 @@ def deploy(
         # An expression of the manifest, which does not travel with the bundle.
         common["network_def"]["out_channels"] = len(manifest.classes)
     if holds_pair(stage / "model.pt"):
-        common["network_def"] = _pair(common["network_def"])
+        common["network_def"] = _pair(common["network_def"], stage / "model.pt")
     header = "# The configuration that this network was trained with.\n"
     text = header + yaml.safe_dump(common, sort_keys=False)
     (building / "configs" / "common.yaml").write_text(text, encoding="utf-8")
@@ -129,7 +131,7 @@ def _as_trained(common: Path, recorded: Path) -> dict[str, Any]:
     if not recorded.is_file():
         return config
     trained = json.loads(recorded.read_text(encoding="utf-8"))
-    nodes = [node for node in (*NODES, PREPARATION) if node in trained]
+    nodes = [node for node in (*NODES, VIEWS, PREPARATION) if node in trained]
     needed = {path.split(SEPARATOR)[0] for path in reachable(trained, nodes)}
     known = {k: lookup(trained, k) if k in needed else v for k, v in config.items()}
     return known | {k: lookup(trained, k) for k in sorted(needed - known.keys())}
@@ -142,14 +144,17 @@ def _plain(node: Any, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 (a conf
     return config[node[1:]] if isinstance(node, str) and node.startswith("@") else node
 
 
-def _pair(network: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of two networks that answer with one voice."""
-    first, second = copy.deepcopy(network), copy.deepcopy(network)
-    return {
-        "_target_": "medsemi.parts.two_networks.NetworkPair",
-        "first": first,
-        "second": second,
-    }
+def _pair(network: Mapping[str, Any], weights: Path) -> dict[str, Any]:
+    """The configuration of two networks that answer with one voice, each on its view if it has one."""
+    members: list[dict[str, Any]] = [dict(network), copy.deepcopy(dict(network))]
+    if sees_views(weights):
+        on_view = {"_target_": "medsemi.parts.views.OnView", "views": "@views"}
+        members = [
+            {**on_view, "network": member, "band": band}
+            for member, band in zip(members, ("low", "high"), strict=True)
+        ]
+    target = "medsemi.parts.two_networks.NetworkPair"
+    return {"_target_": target, "first": members[0], "second": members[1]}
 
 
 def _read(path: Path) -> dict[str, Any]:

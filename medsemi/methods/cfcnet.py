@@ -32,6 +32,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +102,7 @@ class CFCNet(Method):
         mix_labeled: float = 0.0,
         cldice_weight: float = 0.0,
         cldice_iterations: int = 3,
+        deploy: Literal["teacher", "students"] = "teacher",
     ) -> None:
         """Own the students and a teacher, all of them with the weights of `network`.
 
@@ -133,6 +135,8 @@ class CFCNet(Method):
             mix_labeled: weight of the labeled loss on exchanged views (UCMT: 1); 0 leaves it out.
             cldice_weight: weight of the soft clDice of labeled windows, at most 0.5; for tubes.
             cldice_iterations: see `centerline_loss`.
+            deploy: which network is used for inference: the `teacher`, or `students`, the mean of
+                what both say of their fixed views, at twice the cost.
 
         Raises:
             ConfigError: if the rule averages weights of students that differ, or there is no such
@@ -146,8 +150,10 @@ class CFCNet(Method):
             self.teacher: nn.Module = NetworkPair(frozen_copy(network), frozen_copy(network_high))
         else:
             self.teacher = frozen_copy(network)
-        self.student_low = OnView(network, self.views, "low")
-        self.student_high = OnView(network_high, self.views, "high")
+        self.students = NetworkPair(
+            OnView(network, self.views, "low"), OnView(network_high, self.views, "high")
+        )
+        self.deploy = deploy
         self.teacher_rule, self.low_share = teacher_rule, low_share
         self.ema_decay, self.ema_buffers = ema_decay, ema_buffers
         self.consistency_weight, self.rampup_steps = consistency_weight, rampup_steps
@@ -161,6 +167,16 @@ class CFCNet(Method):
             self.pseudo_loss = partial(
                 hard_target_loss, dice_weight=dice_weight, min_voxels=min_voxels
             )
+
+    @property
+    def student_low(self) -> OnView:
+        """The student of the low view."""
+        return cast(OnView, self.students.first)
+
+    @property
+    def student_high(self) -> OnView:
+        """The student of the high view."""
+        return cast(OnView, self.students.second)
 
     def draw(self, batch: Batch, generator: torch.Generator) -> CFCDraws:
         """Draw how the views of each window are mixed, and blocks where they are random.
@@ -318,17 +334,18 @@ class CFCNet(Method):
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
-        """The students, each on its own fixed view, and the teacher on the plain window."""
+        """The students, each on its own fixed view, their mean, and the teacher on the window."""
         return {
             "student_low": self.student_low,
             "student_high": self.student_high,
+            "students": self.students,
             "teacher": self.teacher,
         }
 
     @property
     def inference_network(self) -> nn.Module:
-        """The teacher."""
-        return self.teacher
+        """The teacher, or both students where `deploy` says so."""
+        return self.networks[self.deploy]
 
 
 @dataclass(frozen=True, slots=True)

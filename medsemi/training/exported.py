@@ -15,6 +15,8 @@ from medsemi.training.checkpoint import load_weights, weight_names
 
 # Not a network, or one of the others under a second name.
 APART = ("last", "best", "model")
+# Both students of a method with views, each on its own view, as one network.
+STUDENTS = "students"
 # Weights on the way; they are opinions on a pseudo-label and no result of the training.
 SNAPSHOT = "snapshot_"
 
@@ -42,19 +44,19 @@ def load_exported(
     if not found:
         raise CheckpointError(f"{folder} holds no exported network: finish the training first.")
     return {
-        path.stem: load_weights(
-            copy.deepcopy(special[path.stem]) if path.stem in special else fitting(network, path),
-            path,
-        ).to(device)
-        for path in found
+        path.stem: load_weights(fitting(network, path, special), path).to(device) for path in found
     }
 
 
-def fitting(network: nn.Module, path: str | Path) -> nn.Module:
-    """Return a copy of `network` for the weights in a file: a pair of copies for those of a pair."""
-    if not holds_pair(path):
-        return copy.deepcopy(network)
-    return NetworkPair(copy.deepcopy(network), copy.deepcopy(network))
+def fitting(network: nn.Module, path: Path, special: Mapping[str, nn.Module]) -> nn.Module:
+    """Return a network for the weights in a file; arguments as for `load_exported`."""
+    paired = holds_pair(path)
+    # An average, or the deployed network, may be that of both students under another name.
+    name = STUDENTS if paired and sees_views(path) else path.stem
+    if name in special:
+        return copy.deepcopy(special[name])
+    copied = copy.deepcopy(network)
+    return NetworkPair(copied, copy.deepcopy(network)) if paired else copied
 
 
 def holds_pair(path: str | Path) -> bool:
@@ -64,3 +66,12 @@ def holds_pair(path: str | Path) -> bool:
         CheckpointError: if it cannot be read.
     """
     return {name.partition(".")[0] for name in weight_names(path)} == {"first", "second"}
+
+
+def sees_views(path: str | Path) -> bool:
+    """Whether a file holds the weights of a pair whose networks see a view (`OnView`) each.
+
+    Raises:
+        CheckpointError: if it cannot be read.
+    """
+    return all(name.split(".")[1] == "network" for name in weight_names(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 # Dice that a teacher may lie below the better student. Measured on tubes: a mean of students that
@@ -16,12 +17,12 @@ def teacher_gap(scores: Mapping[str, float]) -> float | None:
     pseudo-labels that hold the students back.
 
     Args:
-        scores: Dice of each network by its name; names of students begin with `student`, those of
-            teachers with `teacher`.
+        scores: Dice of each network by its name: `student`, or `student_` and which one; names of
+            teachers begin with `teacher`. The mean of all `students` is none of them.
 
     Returns:
         The gap in Dice; None without a teacher or a student.
     """
-    students = [score for name, score in scores.items() if name.startswith("student")]
+    students = [score for name, score in scores.items() if re.match("student(_|$)", name)]
     teachers = [score for name, score in scores.items() if name.startswith("teacher")]
     return max(students) - max(teachers) if students and teachers else None

@@ -48,6 +48,7 @@ class PseudoLabeling:
         inference: Callable[[Tensor, nn.Module], Tensor],
         output_dir: str | Path,
         device: torch.device | str,
+        networks: Mapping[str, nn.Module] | None = None,
     ) -> None:
         """Remember what is labeled.
 
@@ -62,8 +63,11 @@ class PseudoLabeling:
             output_dir: gets `labels/<case>.nii.gz`, on the grid of the image, and
                 `records/<case>.json`.
             device: where the networks run.
+            networks: by name, the architecture of those that have another one than `network`, such
+                as `students` that see views.
         """
-        self.architecture, self.weights_dir = network, Path(weights_dir)
+        self.architecture, self.special = network, networks or {}
+        self.weights_dir = Path(weights_dir)
         self.cases, self.dataset_dir = list(cases), Path(dataset_dir)
         self.preprocessing, self.inference = preprocessing, inference
         self.output_dir, self.device = Path(output_dir), torch.device(device)
@@ -117,7 +121,8 @@ class PseudoLabeling:
         return {DEPLOYED: own, **others}
 
     def _network(self, path: Path) -> nn.Module:
-        return load_weights(fitting(self.architecture, path), path).to(self.device).eval()
+        network = fitting(self.architecture, path, self.special)
+        return load_weights(network, path).to(self.device).eval()
 
     def _label(
         self, case: Case, networks: Mapping[str, nn.Module], origin: Mapping[str, str]

@@ -90,6 +90,26 @@ def test_two_networks_with_one_voice_are_deployed_as_such(
     assert network.first is not network.second
 
 
+def test_two_networks_on_views_are_deployed_with_the_views_of_the_training(
+    stage: Path, data: Path, manifest: Manifest
+) -> None:
+    bundle = BUNDLE.parent / "left_atrium_mri_cfcnet"
+    recorded = yaml.safe_load((bundle / "configs" / "common.yaml").read_text())
+    recorded |= {"low_pass": "gaussian", "levels_high": 3}
+    (stage / "config.json").write_text(json.dumps(recorded))
+    torch.save(
+        {"first.network.w": torch.zeros(1), "second.network.w": torch.zeros(1)}, stage / "model.pt"
+    )
+    folder = deploy(bundle, stage, data, manifest)
+    parser = ConfigParser()
+    parser.read_config(str(folder / "configs" / "common.yaml"))
+    network = parser.get_parsed_content("network_def")
+    assert isinstance(network, NetworkPair)
+    assert [member.band for member in (network.first, network.second)] == ["low", "high"]
+    assert (network.first.views.kind, network.second.views.levels_high) == ("gaussian", 3)
+    assert isinstance(network.first.network, VNet)
+
+
 def test_codes_and_colors_stay_with_the_name(stage: Path, data: Path, manifest: Manifest) -> None:
     (bundled,) = load_model_labels(BUNDLE)
     renamed = Manifest(**{**vars(manifest), "classes": {0: "background", 1: "Left Atrium"}})

@@ -76,6 +76,6 @@ def test_two_teachers_are_trained_scored_and_deployed(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     with (output / "evaluate" / "train_validation_fast" / "cases.csv").open() as file:
         networks = {row["network"] for row in csv.DictReader(file)}
-    assert networks == {"student_low", "student_high", "teacher"}
+    assert networks == {"student_low", "student_high", "students", "teacher"}
     deployed = yaml.safe_load((output / "train" / "bundle" / "configs" / "common.yaml").read_text())
     assert deployed["network_def"]["_target_"].endswith("NetworkPair")

@@ -95,9 +95,9 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_network_is_trained_scored_and_predicted_with(phantoms: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for name in ("pretrain", "train", "evaluate"):
-        done = stage(name, phantoms, runs)
+        done = stage(name, phantoms, runs, *(["--deployed", "students"] if name == "train" else []))
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    networks = {"student_low", "student_high", "teacher"}
+    networks = {"student_low", "student_high", "students", "teacher"}
     assert {p.stem for p in (runs / "train").glob("*.pt")} >= networks | {"model", "last"}
     with (runs / "evaluate" / "train_validation" / "cases.csv").open() as file:
         rows = list(csv.DictReader(file))

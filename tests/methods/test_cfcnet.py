@@ -174,7 +174,7 @@ def test_students_take_gradients_and_the_teacher_none() -> None:
     net.after_step(0)
     assert not all(v.equal(before[k]) for k, v in net.teacher.state_dict().items())
     parts = {name.partition(".")[0] for name in net.state_dict()}
-    assert parts == {"student_low", "student_high", "teacher"}
+    assert parts == {"students", "teacher"}
 
 
 def test_a_pseudo_label_teaches_one_student_alone() -> None:
@@ -271,6 +271,15 @@ def test_students_are_scored_on_their_own_view() -> None:
     low, high = net.views.apply(image, net.views.fixed(len(image), 3))
     assert torch.equal(net.networks["student_low"](image), net.student_low.network(low))
     assert torch.equal(net.networks["student_high"](image), net.student_high.network(high))
+
+
+def test_both_students_are_deployed_as_the_mean_of_their_probabilities() -> None:
+    net, image = method(deploy="students"), batch().unlabeled.image
+    moved(net.student_high, 2)
+    assert net.inference_network is net.networks["students"]
+    low, high = (net.networks[f"student_{band}"](image) for band in ("low", "high"))
+    mean = (low.softmax(1) + high.softmax(1)) / 2
+    torch.testing.assert_close(net.inference_network(image).softmax(1), mean)
 
 
 def filled(rule: str, step: int) -> CFCNet:

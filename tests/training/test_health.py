@@ -31,7 +31,8 @@ SPACE = (8, 8, 8)
 
 
 def test_the_gap_is_that_to_the_better_student() -> None:
-    assert teacher_gap({"student_low": 0.5, "student_high": 0.75, "teacher": 0.625}) == 0.125
+    students = {"student_low": 0.5, "student_high": 0.75, "students": 0.875}
+    assert teacher_gap({**students, "teacher": 0.625}) == 0.125
     assert teacher_gap({"student": 0.5, "teacher_a": 0.25, "teachers": 0.75}) == -0.25
     assert teacher_gap({"student": 0.5}) is None
     assert teacher_gap({"student_a": 0.5, "both": 0.1}) is None
@@ -137,15 +138,24 @@ def test_all_that_was_exported_is_loaded_each_with_its_architecture(tmp_path: Pa
     single, views = network(0), FrequencyViews()
     seeing = OnView(network(1), views, "low")
     pair = NetworkPair(network(2), network(3))
-    for name, exported in {"student": single, "student_low": seeing, "teachers": pair}.items():
+    students = NetworkPair(seeing, OnView(network(4), views, "high"))
+    all_of_them = {
+        "average": students,
+        "student": single,
+        "student_low": seeing,
+        "students": students,
+        "teachers": pair,
+    }
+    for name, exported in all_of_them.items():
         save_weights(tmp_path / f"{name}.pt", exported)
     save_weights(tmp_path / "model.pt", pair)
     torch.save({"step": 3}, tmp_path / "last.pt")
-    special = {"student_low": OnView(network(9), views, "low")}
+    low, high = (OnView(network(9), views, band) for band in ("low", "high"))
+    special = {"student_low": low, "students": NetworkPair(copy.deepcopy(low), high)}
     loaded = load_exported(tmp_path, network(9), special, "cpu")
-    assert list(loaded) == ["student", "student_low", "teachers"]
+    assert list(loaded) == list(all_of_them)
     image = window(0)[0][None]
-    for mine, exported in zip(loaded.values(), (single, seeing, pair), strict=True):
+    for mine, exported in zip(loaded.values(), all_of_them.values(), strict=True):
         torch.testing.assert_close(mine(image), exported(image))
     assert not torch.allclose(loaded["student_low"](image), seeing.network(image))
 

@@ -16,6 +16,7 @@ from medsemi.data.manifest import Case
 from medsemi.data.writing import write_nifti
 from medsemi.errors import CheckpointError
 from medsemi.parts.two_networks import NetworkPair
+from medsemi.parts.views import Band, FrequencyViews, OnView
 from medsemi.training.checkpoint import save_weights
 from medsemi.training.pseudo_labeling import PseudoLabeling
 
@@ -124,6 +125,26 @@ def test_a_pair_of_teachers_labels_as_a_pair(data: Path) -> None:
     label = nibabel.load(data / "made" / "labels" / "one.nii.gz")
     values = np.asarray(nibabel.load(data / CASE.image).dataobj)
     np.testing.assert_array_equal(np.asarray(label.dataobj), values > 0.3)
+    assert set(made.agreement) == {"student"}
+
+
+def test_students_on_views_label_with_the_views_of_the_bundle(data: Path) -> None:
+    # A view has mean 0 and standard deviation 1, the plain window of this test has not.
+    def students(threshold: float) -> NetworkPair:
+        bands: tuple[Band, Band] = ("low", "high")
+        return NetworkPair(*(OnView(Threshold(threshold), FrequencyViews(), b) for b in bands))
+
+    save_weights(data / "weights" / "model.pt", students(1.0))
+    export(data, student=0.1)
+    with pytest.raises(CheckpointError):
+        labeling(data).run()
+    asked = labeling(data)
+    asked.special = {"students": students(0.0)}
+    (made,) = asked.run()
+    label = np.asarray(nibabel.load(data / "made" / "labels" / "one.nii.gz").dataobj)
+    values = np.asarray(nibabel.load(data / CASE.image).dataobj)
+    assert 0 < label.mean() < 0.5
+    assert not np.array_equal(label, values > 1.0)
     assert set(made.agreement) == {"student"}
 
 
