@@ -108,8 +108,8 @@ def trainings(
     """All trainings of these rows, row by row, in the order of the plan."""
     return [
         Training(scale, row, seed, row_settings(plan, scale, row))
-        for row in plan["rows"]
-        if row in rows
+        for row, described in plan["rows"].items()
+        if row in rows and "of" not in described
         for seed in seeds
     ]
 

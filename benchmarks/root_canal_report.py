@@ -41,7 +41,7 @@ def write_report(plan: Mapping[str, Any], scale: str, folder: Path, output: Path
         "",
         "## Rows",
         "",
-        "The teacher where there is one, else the student; Dice, clDice: mean ± SD over patients."
+        "The teacher where there is one, else the student, or the network that the row names; Dice, clDice: mean ± SD over patients."
         " *Seeds*: number of seeds, and SD of their mean Dice. *Canals*: found, and followed to nine"
         " tenths, of all; mean over seeds. *False*: false canals per tooth. *CPU*: minutes of all stages, a shared stage 0"
         " counted in full; *wall* depends on what else the machine did.",
@@ -60,7 +60,14 @@ def write_report(plan: Mapping[str, Any], scale: str, folder: Path, output: Path
         "Students see their views. *students* and *all* are means of probabilities of two and of"
         " three networks, at two and three times the cost of inference.",
         "",
-        *table([line for row, group in records.items() for line in by_network(row, group)]),
+        *table(
+            [
+                line
+                for row, group in records.items()
+                if "of" not in plan["rows"][row]
+                for line in by_network(row, group)
+            ]
+        ),
         *missing_lines(plan, records, left_out),
     ]
     output.write_text("\n".join(lines).rstrip() + "\n")
@@ -80,6 +87,7 @@ def current_records(
     """Records by row, in the order of the plan, and how many have other settings than today's."""
     found: dict[str, list[Record]] = {row: [] for row in plan["rows"]}
     left_out = 0
+    second = {row: described for row, described in plan["rows"].items() if "of" in described}
     for path in sorted(folder.glob(f"{scale}-*.json")):
         record = json.loads(path.read_text())
         row = record["row"]
@@ -87,6 +95,8 @@ def current_records(
             found[row].append(record)
         else:
             left_out += 1
+    for row, described in second.items():
+        found[row] = [{**r, "network": described["network"]} for r in found[described["of"]]]
     return {row: group for row, group in found.items() if group}, left_out
 
 
@@ -96,7 +106,7 @@ def setting_lines(
     """What was run where and when."""
     common = {**plan["common"], **plan["scales"][scale]}
     phantoms = common["phantoms"]
-    every = [record for group in records.values() for record in group]
+    every = [r for group in records.values() for r in group if "network" not in r]
     edge = "×".join(map(str, common["window"]))
     unlabeled = phantoms["count"] - phantoms["labeled"] - phantoms["validation"] - phantoms["test"]
     lines = [
@@ -120,7 +130,7 @@ def setting_lines(
 
 def main_network(record: Record) -> str:
     """The network that stands for a row."""
-    return "teacher" if "teacher" in record["scores"] else "student"
+    return record.get("network") or ("teacher" if "teacher" in record["scores"] else "student")
 
 
 def values(group: Sequence[Record], metric: str, network: str | None = None) -> Values:

@@ -24,9 +24,15 @@ def ablation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_every_row_names_what_there_is(ablation: ModuleType) -> None:
     for name, row in PLAN["rows"].items():
-        assert row["method"] in ablation.METHODS, name
         assert row.get("start") in {None, *PLAN["starts"]}, name
         assert row.get("against") in {None, *PLAN["rows"]}, name
+        if "of" in row:
+            assert "of" not in PLAN["rows"][row["of"]], name
+            continue
+        if row["method"] is None:
+            assert "start" in row, name
+            continue
+        assert row["method"] in ablation.METHODS, name
         given = ablation.trainings(PLAN, "tiny", [name], [0])[0].settings
         networks = [ablation.new_network(given["common"], 0, "weights")]
         if row.get("apart"):
@@ -37,7 +43,7 @@ def test_every_row_names_what_there_is(ablation: ModuleType) -> None:
 
 def test_all_rows_have_the_same_steps_and_start_from_the_same_weights(ablation: ModuleType) -> None:
     every = ablation.trainings(PLAN, "first", list(PLAN["rows"]), [0, 1])
-    assert len(every) == 2 * len(PLAN["rows"])
+    assert len(every) == 2 * sum("of" not in row for row in PLAN["rows"].values())
     assert len({json.dumps(t.settings["common"], sort_keys=True) for t in every}) == 1
     one, again, other = (
         ablation.new_network(every[0].settings["common"], s, "weights") for s in (0, 0, 1)
@@ -88,6 +94,21 @@ def test_the_report_compares_by_patient_and_leaves_old_records_out(
     assert "| 8.0, 4.0 of 12 |" in text
     assert "1 records of other settings" in text
     assert "| 6 |" not in text
+
+
+def test_a_row_may_be_another_network_of_a_training(ablation: ModuleType, tmp_path: Path) -> None:
+    record = made_up("6", 0, 0.0, ablation.row_settings(PLAN, "tiny", "6"))
+    scores = record["scores"]["student"]
+    better = {**scores, "dice": [value + 0.1 for value in scores["dice"]]}
+    record["scores"] = {"teacher": scores, "students": better}
+    (tmp_path / "tiny-6-0.json").write_text(json.dumps(record))
+    ablation.write_report(PLAN, "tiny", tmp_path, tmp_path / "report.md")
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    assert "| 6 | teacher |" in "".join(lines)
+    assert not [line for line in lines if line.startswith("| 6s | students")]
+    (told,) = [line for line in lines if line.startswith("| 6s | 6 |")]
+    assert "+0.100" in told
+    assert "1 trainings" in "".join(lines)
 
 
 @pytest.mark.slow
