@@ -19,11 +19,9 @@ uncertainty and keeps targets whole. Everything else is inferred:
     one start, random views before          start apart is a broken network; the start matters most
     classes that a pseudo-label lacks       measured: see `parts.foreground_loss`
 
-Every inferred choice is an argument. One optimizer step is one step: UCMT takes two, of which the
-second sees the mixed windows.
-
-Networks should use instance or group norm: with batch norm the students collect statistics of their
-views, and the teacher sees the plain window.
+Every inferred choice is an argument. One optimizer step is one step, where UCMT takes two. Networks
+should use instance or group norm: with batch norm the students collect statistics of their views,
+and the teacher sees the plain window.
 """
 
 from __future__ import annotations
@@ -243,13 +241,9 @@ class CFCNet(Method):
         logits: Sequence[Tensor],
         block_order: Sequence[Sequence[int]],
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the terms of unlabeled windows, without weights, and what is monitored.
+        """Return the terms of plain windows and their two views, and what is monitored.
 
-        Args:
-            image: plain windows, shape (batch, channels, *space).
-            views: low and high view of them.
-            logits: what each student says of its view.
-            block_order: what `UCFMix.draw` returned for them.
+        `logits` are what each student says of its view; the terms have no weights yet.
         """
         teacher = self.teacher_probabilities(image)
         low, high = (probabilities(z.detach()) for z in logits)
@@ -335,12 +329,8 @@ class CFCNet(Method):
     @property
     def networks(self) -> Mapping[str, nn.Module]:
         """The students, each on its own fixed view, their mean, and the teacher on the window."""
-        return {
-            "student_low": self.student_low,
-            "student_high": self.student_high,
-            "students": self.students,
-            "teacher": self.teacher,
-        }
+        students = {"student_low": self.student_low, "student_high": self.student_high}
+        return {**students, "students": self.students, "teacher": self.teacher}
 
     @property
     def inference_network(self) -> nn.Module:
@@ -365,20 +355,13 @@ class RandomViewPretraining(Method):
     """Stage 0: one network learns the labeled windows as they are and in both views.
 
     It is then the common start of both students and of the teacher, which so knows the plain
-    window from its first step on. Inferred, like BCP's pre-training; of all choices it is the one
-    that mattered most on synthetic tubes.
+    window from its first step on. Inferred; the choice that mattered most on synthetic tubes.
     """
 
     def __init__(
         self, network: nn.Module, *, views: FrequencyViews | None = None, dice_weight: float = 0.5
     ) -> None:
-        """Own the network.
-
-        Args:
-            network: returns logits (batch, classes, *space).
-            views: how views are made; None is `FrequencyViews()`.
-            dice_weight: share of the Dice in the loss, the rest is cross entropy.
-        """
+        """Own the network; arguments as for `CFCNet`."""
         super().__init__()
         self.student = network
         self.views, self.dice_weight = views or FrequencyViews(), dice_weight

@@ -77,12 +77,14 @@ def test_from_a_folder_of_nnunet_to_a_prediction(repository: Path, tmp_path: Pat
     counts = ("--labeled", "4", "--validation", "1", "--test", "1", "--one-case-per-patient")
     manifest = str(tmp_path / "manifest.json")
     run(repository, "scripts/make_manifest.py", str(data), "--output", manifest, *counts)
-    for stage in ("pretrain", "train"):
+    for stage in ("pretrain", "train", "evaluate"):
         configs = BUNDLES / "any_organ_bcp" / "configs"
-        files = [str(configs / f"{name}.yaml") for name in ("common", stage)]
+        files = [str(configs / f"{name}.yaml") for name in ("common", stage, "recipe")]
         line = ["-m", "monai.bundle", "run", "--config_file"]
         line += [str([*files, str(tmp_path / "my_data.yaml")]), "--dataset_dir", str(data)]
         run(repository, *line, "--manifest", manifest, "--output_dir", str(runs))
+    scores = (runs / "evaluate" / "train_validation_fast" / "cases.csv").read_text()
+    assert ",average," in scores
     bundle = runs / "train" / "bundle"
     contract = json.loads((bundle / "configs" / "metadata.json").read_text())["medsemi"]
     assert contract["spacing"] == [1.0, 1.0, 1.25]
