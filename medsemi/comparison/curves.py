@@ -10,7 +10,8 @@ from medsemi.comparison.records import CurvePoint, Record
 # Distinguishable with color-vision deficiency (Okabe and Ito); the style of the line tells seeds apart.
 COLORS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d00")
 STYLES = ("-", "--", ":", "-.")
-MARKERS = "osD^vP*X"
+# One fewer than colors: more methods than either still differ.
+MARKERS = "osD^vP*"
 
 
 def draw_curves(records: Sequence[Record]) -> bytes:

@@ -1,14 +1,15 @@
-"""`test_looks.json`: every look at the test list, kept with the report that came of it."""
+"""`test_looks.jsonl`: every look at the test list, a line each, kept with the report that came of it."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from medsemi.atomic import write_atomically
+from medsemi.errors import DataError
 
-FILE = "test_looks.json"
+FILE = "test_looks.jsonl"
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,31 @@ class Look:
 
 
 def read_looks(folder: Path) -> list[Look]:
-    """All looks that `folder` knows, in order."""
+    """All looks that `folder` knows, in order.
+
+    Raises:
+        DataError: if a line is no look.
+    """
     path = folder / FILE
     if not path.is_file():
         return []
-    entries = json.loads(path.read_text(encoding="utf-8"))
-    return [
-        Look(**{**entry, "methods": tuple(entry["methods"]), "seeds": tuple(entry["seeds"])})
-        for entry in entries
-    ]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
 
 
 def record_look(folder: Path, look: Look) -> None:
-    """Add a look, before it is taken."""
-    entries = [asdict(entry) for entry in [*read_looks(folder), look]]
-    with write_atomically(folder / FILE) as temporary:
-        temporary.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    """Add a look, before it is taken; several processes may add at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(asdict(look), ensure_ascii=False) + "\n"
+    # One write at the end of the file: none gets between, and none is lost.
+    with (folder / FILE).open("ab", buffering=0) as file:
+        file.write(line.encode())
+        os.fsync(file.fileno())
+
+
+def _parse(path: Path, number: int, line: str) -> Look:
+    try:
+        entry = json.loads(line)
+        return Look(**{**entry, "methods": tuple(entry["methods"]), "seeds": tuple(entry["seeds"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}, line {number}, is no look at a test list; mend it.") from error

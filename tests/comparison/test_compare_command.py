@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from medsemi.comparison.jobs import Arm, Plan
+from medsemi.comparison.looks import read_looks
 from medsemi.comparison.records import collect, read_records
 from medsemi.comparison.stage_runs import Tracked
 from medsemi.data.phantoms import make_phantoms
@@ -85,6 +86,37 @@ def test_a_comparison_that_was_killed_continues_and_gathers(data: Path, tmp_path
     assert record.scores == records["fixmatch"].scores
     assert record.curve == records["fixmatch"].curve
     assert set(evaluation.pictures) == {"best", "median", "worst"}
+
+
+@pytest.mark.slow
+def test_shards_at_work_on_one_output_score_the_test_list_and_tell_of_it(
+    data: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    look = ("--test", "--reason", "final table")
+    shards = [
+        subprocess.Popen(
+            command(data, output, *look, "--shard", part),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for part in ("0/2", "1/2")
+    ]
+    told = [shard.communicate() for shard in shards]
+    assert [shard.returncode for shard in shards] == [0, 0], told[0][1][-2000:] + told[1][1][-2000:]
+    records = {record.method: record for record in read_records([output / "records"])}
+    assert set(records) == {"supervised", "fixmatch"}
+    for record in records.values():
+        assert set(record.scores) == {"test"}
+    assert {look.methods for look in read_looks(output)} == {("supervised",), ("fixmatch",)}
+    main = runpy.run_path(str(ROOT / "scripts" / "compare.py"))["main"]
+    assert main([*command(data, output, "--test", "--report")[2:]]) == 0
+    text = (output / "report.md").read_text()
+    assert "test, 1 cases" in text
+    assert text.count("final table") == 2
+    assert "Not finished" not in text
 
 
 def test_wrong_input_is_one_sentence(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from medsemi.comparison.jobs import Arm
 from medsemi.comparison.looks import Look, read_looks, record_look
 from medsemi.comparison.run import report, run_missing
+from medsemi.errors import DataError
 
 
 def recorded(arms, tmp_path: Path, **changes: object):
@@ -101,3 +105,16 @@ def test_looks_are_read_back_as_written(tmp_path: Path) -> None:
     record_look(tmp_path, replace(look, reason="again"))
     assert read_looks(tmp_path) == [look, replace(look, reason="again")]
     assert look.words == "2026-01-01T00:00:00+00:00: bcp; seeds 0, 1; final"
+
+
+def test_no_look_is_lost_where_several_processes_share_an_output(tmp_path: Path) -> None:
+    look = Look("2026-01-01T00:00:00+00:00", "final", ("bcp",), (0,), "a", "b")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda seed: record_look(tmp_path, replace(look, seeds=(seed,))), range(64)))
+    assert sorted(look.seeds for look in read_looks(tmp_path)) == [(seed,) for seed in range(64)]
+
+
+def test_a_line_that_is_no_look_is_named(tmp_path: Path) -> None:
+    (tmp_path / "test_looks.jsonl").write_text("{}\n")
+    with pytest.raises(DataError, match="line 1"):
+        read_looks(tmp_path)

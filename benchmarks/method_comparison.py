@@ -1,0 +1,282 @@
+"""The methods beside each other on one board: trains, keeps a record of each training, writes tables.
+
+Usage: python benchmarks/method_comparison.py --board cardiac_7 --dataset DIR --runs DIR
+    [--methods bcp,fixmatch] [--seeds 0,1] [--shard I/N]
+       python benchmarks/method_comparison.py --report
+
+Boards are in `method_comparison.yaml`. A training that was killed continues; one that has a record in
+`method_comparison/` is not repeated. `--report` trains nothing. It writes a page for each board and
+what was measured into the page of each method. Validation cases, last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+
+from medsemi.comparison.curves import draw_curves
+from medsemi.comparison.equal_time import at_time
+from medsemi.comparison.jobs import Plan, shard
+from medsemi.comparison.records import Record
+from medsemi.comparison.run import known_records, run_missing
+from medsemi.comparison.run import report as write_comparison
+from medsemi.comparison.summary import MethodRow, Values, summarize, values
+from medsemi.evaluation.statistics import Difference, compare
+from medsemi.methods.registry import METHODS
+
+ROOT = Path(__file__).resolve().parents[1]
+BOARDS = Path(__file__).with_suffix(".yaml")
+RECORDS = Path(__file__).with_suffix("")
+PAGES = ROOT / "docs" / "methods"
+BASELINE = "bcp"
+ROLE = "validation"
+BEGIN = "<!-- measured: begin, written by benchmarks/method_comparison.py -->"
+END = "<!-- measured: end -->"
+
+
+@dataclass(frozen=True)
+class Board:
+    """One comparison and what is known of it.
+
+    Attributes:
+        name: in `method_comparison.yaml`.
+        described: what stands there.
+    """
+
+    name: str
+    described: Mapping[str, Any]
+
+    def plan(self, dataset: Path, output: Path) -> Plan:
+        """The comparison as `scripts/compare.py` would make it."""
+        overlays = [
+            str(ROOT / overlay) if overlay.endswith(".yaml") else overlay
+            for overlay in self.described["overlays"]
+        ]
+        return Plan(
+            bundle=ROOT / self.described["bundle"],
+            dataset_dir=dataset,
+            manifest_path=ROOT / self.described["manifest"],
+            output=output,
+            methods=tuple(self.described["methods"]),
+            seeds=tuple(self.described["seeds"]),
+            overlays=tuple(overlays),
+        )
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """Its finished trainings, in the order of the board."""
+        plan = self.plan(ROOT, RECORDS / self.name)
+        known = known_records(plan, folders())
+        return [known[arm] for arm in plan.arms if arm in known]
+
+    @cached_property
+    def patients(self) -> dict[str, str]:
+        """Validation case -> patient."""
+        cases = self.plan(ROOT, ROOT).manifest.cases(ROLE)
+        return {case.case_id: case.patient for case in cases}
+
+    def of(self, method: str) -> list[Record]:
+        """The finished trainings of one method."""
+        return [record for record in self.records if record.method == method]
+
+    def dice(self, method: str) -> Values:
+        """Seed -> case -> mean Dice of the classes, of the deployed network."""
+        return values(self.of(method), ROLE, "dice")
+
+    @cached_property
+    def published(self) -> Board | None:
+        """The board without the recipe, once its BCP is trained."""
+        name = self.described["published"]
+        board = boards()[name] if name else None
+        return board if board and board.of(BASELINE) else None
+
+
+def boards() -> dict[str, Board]:
+    """All boards, in their order."""
+    described = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["boards"]
+    return {name: Board(name, board) for name, board in described.items()}
+
+
+def folders() -> list[Path]:
+    """Where records lie."""
+    return sorted(path for path in RECORDS.iterdir() if path.is_dir())
+
+
+def train(board: Board, plan: Plan, part: str) -> list[str]:
+    """Train what has no record, and keep the records; returns what failed."""
+    failures = run_missing(plan, shard(plan.arms, part), folders())
+    for record in known_records(plan).values():
+        record.save(RECORDS / board.name)
+    return failures
+
+
+def page(board: Board) -> str:
+    """The tables of a board as Markdown; its curves are written beside them."""
+    minutes = board.described["minutes"]
+    with tempfile.TemporaryDirectory() as folder:
+        write_comparison(board.plan(ROOT, Path(folder)), minutes, folders())
+        text = (Path(folder) / "report.md").read_text(encoding="utf-8")
+    curves = RECORDS / f"{board.name}.svg"
+    curves.write_bytes(draw_curves(board.records))
+    _, _, body = text.partition("\n")
+    head = (
+        f"# {board.described['title']}\n\nWritten by `python benchmarks/method_comparison.py --report`"
+        f" from records of `--board {board.name}`; how to read it: "
+        "[comparing methods](../../docs/comparing_methods.md).\n"
+    )
+    note = ["", board.described["note"]] if board.described["note"] else []
+    shown = f"![Validation Dice over steps and minutes]({curves.name})\n"
+    return "\n".join([head.rstrip(), *note, body.rstrip(), *_against_published(board), "", shown])
+
+
+def _against_published(board: Board) -> list[str]:
+    """The table of every method, with the recipe, against BCP without it."""
+    base = board.published
+    if base is None:
+        return []
+    lines = [
+        "",
+        "## Against BCP as published",
+        "",
+        f"Every method of this page, with the recipe, against the BCP of [{base.name}]({base.name}.md),"
+        " without it: the same split and student steps. Dice, paired by patient and seed; studentized"
+        " bootstrap interval. *Same minutes*: the last validation of the method until the time that"
+        " BCP took under the same seed, against the end of that BCP; mean ± SD over seeds.",
+        "",
+        "| method | seeds | difference | 95 % interval | SD over seeds | patients that gain | same minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method in dict.fromkeys(record.method for record in board.records):
+        seeds = sorted(set(board.dice(method)) & set(base.dice(BASELINE)))
+        if seeds:
+            found = compare(board.dice(method), base.dice(BASELINE), board.patients)
+            cells = [*_difference(found), _same_minutes(board, base, method, seeds)]
+            lines += [f"| {method} | {', '.join(map(str, seeds))} | " + " | ".join(cells) + " |"]
+    return lines
+
+
+def _difference(found: Difference) -> list[str]:
+    spread = f"{found.seed_sd:.3f}" if found.seeds > 1 else "–"
+    return [f"{found.mean:+.3f}", _interval(found), spread, f"{found.better} of {found.patients}"]
+
+
+def _interval(found: Difference) -> str:
+    return f"{found.interval[0]:+.3f} to {found.interval[1]:+.3f}"
+
+
+def _same_minutes(board: Board, base: Board, method: str, seeds: Sequence[int]) -> str:
+    gains = []
+    for seed in seeds:
+        ours = next(record for record in board.of(method) if record.seed == seed)
+        theirs = next(record for record in base.of(BASELINE) if record.seed == seed)
+        reached = at_time([ours], theirs.seconds)[0].dice.mean
+        if theirs.curve and reached == reached:
+            gains.append(reached - theirs.curve[-1].dice)
+    spread = f" ± {stdev(gains):.3f}" if len(gains) > 1 else ""
+    return f"{mean(gains):+.3f}{spread}" if gains else "–"
+
+
+def measured(method: str) -> str:
+    """What the page of a method says: a line for each board that has it."""
+    lines = [
+        "| data | seeds | student steps | Dice | HD95 mm | against the labels alone | minutes |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for board in boards().values():
+        if board.of(method):
+            summary = summarize(board.records, ROLE, board.patients)
+            row = next(row for row in summary.rows if row.method == method)
+            lines.append(_line(board, row))
+    if len(lines) == 2:
+        return "Not measured yet; see [benchmarks](../../benchmarks/README.md)."
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Validation cases, last checkpoint, mean ± SD over seeds; the difference with its 95 % interval.",
+        ]
+    )
+
+
+def _line(board: Board, row: MethodRow) -> str:
+    link = f"[{board.described['title']}](../../benchmarks/method_comparison/{board.name}.md)"
+    dice, hd95 = row.scores["dice"], row.scores["hd95_mm"]
+    spread = f" ± {dice.sd:.3f}" if len(row.seeds) > 1 else ""
+    found = row.difference
+    against = "–" if found is None else f"{found.mean:+.3f} [{_interval(found)}]"
+    cells = [
+        link,
+        ", ".join(map(str, row.seeds)),
+        f"{row.steps.mean:.0f}",
+        f"{dice.mean:.3f}{spread}",
+        f"{hd95.mean:.1f}",
+        against,
+        f"{row.seconds.mean / 60:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def with_measured(text: str, section: str) -> str:
+    """The text of a page with a section between its two markers.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"write the lines '{BEGIN}' and '{END}' where the table belongs.")
+    return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
+
+
+def report() -> None:
+    """Write the pages of all boards that have records, and those of the methods."""
+    for board in boards().values():
+        if board.records:
+            (RECORDS / f"{board.name}.md").write_text(page(board), encoding="utf-8")
+    for entry in METHODS:
+        document = PAGES / f"{entry.name}.md"
+        text = with_measured(document.read_text(encoding="utf-8"), measured(entry.name))
+        document.write_text(text, encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is missing of a board, or write the pages; 1 if a training failed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--board", choices=list(boards()))
+    parser.add_argument("--dataset", type=Path, help="folder with images/ and labels/")
+    parser.add_argument("--runs", type=Path, help="where trainings lie")
+    parser.add_argument("--methods", default="", help="by comma; those of the board by default")
+    parser.add_argument("--seeds", default="", help="by comma; those of the board by default")
+    parser.add_argument("--shard", default="0/1", help="I/N: every N-th training, from I")
+    parser.add_argument("--report", action="store_true", help="only write the pages")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if given.report:
+        report()
+        return 0
+    if None in (given.board, given.dataset, given.runs):
+        parser.error("--board, --dataset and --runs are needed to train; or give --report")
+    board = boards()[given.board]
+    plan = board.plan(given.dataset, given.runs / board.name)
+    if given.methods:
+        plan = replace(plan, methods=tuple(given.methods.split(",")))
+    if given.seeds:
+        plan = replace(plan, seeds=tuple(map(int, given.seeds.split(","))))
+    return 1 if train(board, plan, given.shard) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The comparisons name what there is, and their pages say what the records hold; no score is asserted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from medsemi.methods.registry import METHODS, find_method
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def comparison(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import method_comparison
+
+    return method_comparison
+
+
+def test_every_board_can_be_planned(comparison: ModuleType, tmp_path: Path) -> None:
+    boards = comparison.boards()
+    for board in boards.values():
+        plan = board.plan(tmp_path, tmp_path)
+        assert plan.settings_digest
+        assert len(plan.arms) >= 2 * len(plan.seeds)
+        for method in plan.methods:
+            find_method(method)
+        if board.described["published"]:
+            base = boards[board.described["published"]].plan(tmp_path, tmp_path)
+            assert base.manifest.digest == plan.manifest.digest
+            assert base.settings_digest != plan.settings_digest
+
+
+def test_the_first_board_has_all_methods(comparison: ModuleType, tmp_path: Path) -> None:
+    plan = comparison.boards()["cardiac_7"].plan(tmp_path, tmp_path)
+    assert {arm.method for arm in plan.arms} == {entry.name for entry in METHODS}
+
+
+@pytest.mark.parametrize("entry", METHODS, ids=lambda entry: entry.name)
+def test_the_page_of_a_method_says_what_its_records_hold(
+    comparison: ModuleType, entry: object
+) -> None:
+    page = (comparison.PAGES / f"{entry.name}.md").read_text(encoding="utf-8")
+    assert comparison.with_measured(page, comparison.measured(entry.name)) == page
+
+
+def test_a_page_without_markers_is_refused(comparison: ModuleType) -> None:
+    with pytest.raises(ValueError, match="where the table belongs"):
+        comparison.with_measured("# A page\n", "text")
+
+
+def test_wrong_input_is_told_in_words(
+    comparison: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        comparison.main(["--board", "cardiac_7"])
+    assert "--dataset" in capsys.readouterr().err
