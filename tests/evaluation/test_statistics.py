@@ -118,6 +118,14 @@ def test_holm_agrees_with_a_worked_example() -> None:
 
 def test_too_few_patients_get_no_interval_and_equal_ones_no_width() -> None:
     assert np.isnan(bootstrap_interval(np.ones((2, 1)))).all()
+
+
+def test_one_patient_has_a_difference_and_nothing_more() -> None:
+    found = paired_difference(np.array([[0.8]]), np.array([[0.6]]))
+    assert found.mean == pytest.approx(0.2)
+    assert found.p == 1.0
+    assert np.isnan([*found.interval, *found.student]).all()
+    assert not found.proven
     assert bootstrap_interval(np.full((5, 2), 0.25)) == (0.25, 0.25)
 
 
