@@ -73,7 +73,8 @@ class SemiSupervisedTrainer(Trainer):
             intensity: how intensities of what learning networks see are changed; None leaves them.
             weight_average: share of a moving average of the deployed weights that stays at each
                 step, of the latest tenth of the steps while that is less; the average is deployed
-                then. 0 deploys the network of the method.
+                then. 0 deploys the network of the method, and so does a method that deploys a
+                teacher, whatever the share.
             channels_last: memory format of the networks; None takes the faster one.
             compile: compile the networks in place.
             num_workers: processes that prepare batches; the result does not depend on it.
@@ -100,7 +101,8 @@ class SemiSupervisedTrainer(Trainer):
         if not 0 <= weight_average < 1:
             raise ConfigError(f"weight_average is {weight_average}; give 0 to below 1.")
         self.average: EmaTeacher | None = None
-        if weight_average:
+        # A teacher is an average already, and the average of an average lags far behind.
+        if weight_average and any(p.requires_grad for p in method.inference_network.parameters()):
             self.average = EmaTeacher(
                 method.inference_network, weight_average, "average", of_latest
             )
