@@ -23,7 +23,7 @@ def add_parser(commands: SubParsers[argparse.ArgumentParser]) -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="JSON file of the split.")
     parser.add_argument("--output", type=Path, required=True, help="YAML file to write.")
     parser.add_argument(
-        "--preset", choices=("cpu", "gpu"), default="gpu", help="Machine to plan for (gpu)."
+        "--preset", choices=("cpu", "gpu"), help="Machine to plan for (the one it runs on)."
     )
     parser.set_defaults(run=run)
 
@@ -36,15 +36,24 @@ def run(given: argparse.Namespace) -> int:
     from medsemi.data.plan_overlay import overlay_text
     from medsemi.data.planning import make_plan
 
+    preset = given.preset or this_machine()
     manifest = load_manifest(given.manifest)
     fingerprint = take_fingerprint(manifest, given.dataset_dir)
-    plan = make_plan(fingerprint, given.preset)
-    source = f"medsemi fingerprint --manifest {given.manifest.name} --preset {given.preset}"
+    plan = make_plan(fingerprint, preset)
+    source = f"medsemi fingerprint --manifest {given.manifest.name} --preset {preset}"
     with write_atomically(given.output) as temporary:
         temporary.write_text(overlay_text(fingerprint, plan, source), encoding="utf-8")
     size = " x ".join(map(str, plan.window))
     stages = f"{len(plan.strides)} stages of {plan.filters[0]} to {plan.filters[-1]} channels"
     resampling = "as it is" if plan.spacing is None else f"{list(plan.spacing)} mm"
     print(f"{len(fingerprint.cases)} cases, {fingerprint.modality}; window {size}, {stages},")
-    print(f"voxels {resampling}. The overlay is {given.output}; give it as the last --config_file.")
+    print(f"voxels {resampling}, for a {preset.upper()}; --preset plans for another machine.")
+    print(f"The overlay is {given.output}; give it as the last --config_file.")
     return 0
+
+
+def this_machine() -> str:
+    """The preset of the machine that this runs on."""
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "cpu"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medsemi.cli.main import main
+from medsemi.data.phantoms import make_phantoms
 
 
 def test_its_help_loads_no_heavy_library() -> None:
@@ -27,3 +28,22 @@ def test_a_manifest_that_is_absent_is_named(
     options = [text for name in names for text in (f"--{name}", str(tmp_path / name))]
     assert main(["fingerprint", *options]) == 1
     assert "the manifest cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("cuda", "preset"), [(False, "cpu"), (True, "gpu")])
+def test_it_plans_for_the_machine_it_runs_on(
+    cuda: bool,
+    preset: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_phantoms(tmp_path, count=4, shape=(24, 24, 24), labeled=2, validation=1, test=0)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    plan = tmp_path / "plan.yaml"
+    line = ["--dataset_dir", str(tmp_path), "--manifest", str(tmp_path / "manifest.json")]
+    assert main(["fingerprint", *line, "--output", str(plan)]) == 0
+    assert f"--preset {preset}" in plan.read_text()
+    assert f"for a {preset.upper()}" in capsys.readouterr().out
+    assert main(["fingerprint", *line, "--output", str(plan), "--preset", "gpu"]) == 0
+    assert "--preset gpu" in plan.read_text()
