@@ -33,6 +33,7 @@ from medsemi.comparison.run import known_records, run_missing
 from medsemi.comparison.run import report as write_comparison
 from medsemi.comparison.summary import MethodRow, Values, summarize, values
 from medsemi.evaluation.statistics import Difference, compare
+from medsemi.marked_section import with_section
 from medsemi.methods.registry import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -227,19 +228,6 @@ def _line(board: Board, row: MethodRow) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def with_measured(text: str, section: str) -> str:
-    """The text of a page with a section between its two markers.
-
-    Raises:
-        ValueError: a marker is missing.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"write the lines '{BEGIN}' and '{END}' where the table belongs.")
-    return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
-
-
 def report() -> None:
     """Write the pages of all boards that have records, and those of the methods."""
     for board in boards().values():
@@ -247,7 +235,8 @@ def report() -> None:
             (RECORDS / f"{board.name}.md").write_text(page(board), encoding="utf-8")
     for entry in METHODS:
         document = PAGES / f"{entry.name}.md"
-        text = with_measured(document.read_text(encoding="utf-8"), measured(entry.name))
+        before = document.read_text(encoding="utf-8")
+        text = with_section(before, BEGIN, END, measured(entry.name))
         document.write_text(text, encoding="utf-8")
 
 

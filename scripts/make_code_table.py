@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from medsemi.marked_section import with_section
 from medsemi.prediction.codes import CODES
 
 BEGIN = "<!-- codes: begin, written by scripts/make_code_table.py -->"
@@ -46,11 +47,7 @@ def with_table(text: str) -> str:
     Raises:
         ValueError: a marker is missing.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"write the lines '{BEGIN}' and '{END}' where the table belongs.")
-    return f"{before}{BEGIN}\n\n{table()}\n{END}{after}"
+    return with_section(text, BEGIN, END, table())
 
 
 def table() -> str:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from medsemi.marked_section import with_section
 from medsemi.methods.registry import METHODS, MethodEntry
 
 BEGIN = "<!-- methods: begin, written by scripts/make_method_index.py -->"
@@ -41,12 +42,8 @@ def with_table(text: str, folder: Path) -> str:
     Raises:
         ValueError: a marker is missing.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"write the lines '{BEGIN}' and '{END}' where the table belongs.")
     rows = [HEAD, "| --- " * HEAD.count(" |") + "|", *(row(entry, folder) for entry in METHODS)]
-    return f"{before}{BEGIN}\n\n" + "\n".join(rows) + f"\n\n{END}{after}"
+    return with_section(text, BEGIN, END, "\n".join(rows))
 
 
 def row(entry: MethodEntry, folder: Path) -> str:

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from medsemi.marked_section import with_section
 from medsemi.methods.registry import METHODS, find_method
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -44,12 +45,8 @@ def test_the_page_of_a_method_says_what_its_records_hold(
     comparison: ModuleType, entry: object
 ) -> None:
     page = (comparison.PAGES / f"{entry.name}.md").read_text(encoding="utf-8")
-    assert comparison.with_measured(page, comparison.measured(entry.name)) == page
-
-
-def test_a_page_without_markers_is_refused(comparison: ModuleType) -> None:
-    with pytest.raises(ValueError, match="where the table belongs"):
-        comparison.with_measured("# A page\n", "text")
+    section = comparison.measured(entry.name)
+    assert with_section(page, comparison.BEGIN, comparison.END, section) == page
 
 
 def test_wrong_input_is_told_in_words(
