@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -123,13 +124,11 @@ def train(board: Board, plan: Plan, part: str) -> list[str]:
 
 
 def page(board: Board) -> str:
-    """The tables of a board as Markdown; its curves are written beside them."""
+    """The tables of a board as Markdown."""
     minutes = board.described["minutes"]
     with tempfile.TemporaryDirectory() as folder:
         write_comparison(board.plan(ROOT, Path(folder)), minutes, folders())
         text = (Path(folder) / "report.md").read_text(encoding="utf-8")
-    curves = RECORDS / f"{board.name}.svg"
-    curves.write_bytes(draw_curves(board.records))
     _, _, body = text.partition("\n")
     head = (
         f"# {board.described['title']}\n\nWritten by `python benchmarks/method_comparison.py --report`"
@@ -137,7 +136,7 @@ def page(board: Board) -> str:
         "[comparing methods](../../docs/comparing_methods.md).\n"
     )
     note = ["", board.described["note"]] if board.described["note"] else []
-    shown = f"![Validation Dice over steps and minutes]({curves.name})\n"
+    shown = f"![Validation Dice over steps and minutes]({board.name}.svg)\n"
     return "\n".join([head.rstrip(), *note, body.rstrip(), *_against_published(board), "", shown])
 
 
@@ -182,7 +181,7 @@ def _same_minutes(board: Board, base: Board, method: str, seeds: Sequence[int]) 
         ours = next(record for record in board.of(method) if record.seed == seed)
         theirs = next(record for record in base.of(BASELINE) if record.seed == seed)
         reached = at_time([ours], theirs.seconds)[0].dice.mean
-        if theirs.curve and reached == reached:
+        if theirs.curve and not math.isnan(reached):
             gains.append(reached - theirs.curve[-1].dice)
     spread = f" ± {stdev(gains):.3f}" if len(gains) > 1 else ""
     return f"{mean(gains):+.3f}{spread}" if gains else "–"
@@ -233,6 +232,7 @@ def report() -> None:
     for board in boards().values():
         if board.records:
             (RECORDS / f"{board.name}.md").write_text(page(board), encoding="utf-8")
+            (RECORDS / f"{board.name}.svg").write_bytes(draw_curves(board.records))
     for entry in METHODS:
         document = PAGES / f"{entry.name}.md"
         before = document.read_text(encoding="utf-8")

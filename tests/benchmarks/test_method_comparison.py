@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from medsemi.comparison.records import CurvePoint
 from medsemi.marked_section import with_section
 from medsemi.methods.registry import METHODS, find_method
 
@@ -47,6 +49,19 @@ def test_the_page_of_a_method_says_what_its_records_hold(
     page = (comparison.PAGES / f"{entry.name}.md").read_text(encoding="utf-8")
     section = comparison.measured(entry.name)
     assert with_section(page, comparison.BEGIN, comparison.END, section) == page
+
+
+def test_the_same_minutes_end_where_the_baseline_ended(comparison: ModuleType) -> None:
+    curve = tuple(CurvePoint(step, float(step), step / 1000) for step in (200, 400, 600, 800))
+    record = replace(comparison.boards()["cardiac_7"].of("urpc")[0], curve=curve)
+    ours = SimpleNamespace(of=lambda _: [record])
+
+    def against(seconds: float) -> str:
+        last = (CurvePoint(800, seconds, 0.1),)
+        theirs = SimpleNamespace(of=lambda _: [replace(record, seconds=seconds, curve=last)])
+        return comparison._same_minutes(ours, theirs, "urpc", [record.seed])
+
+    assert [against(s) for s in (100.0, 450.0, 900.0)] == ["–", "+0.300", "+0.700"]
 
 
 def test_wrong_input_is_told_in_words(
