@@ -115,9 +115,10 @@ def folders() -> list[Path]:
     return sorted(path for path in RECORDS.iterdir() if path.is_dir())
 
 
-def train(board: Board, plan: Plan, part: str) -> list[str]:
-    """Train what has no record, and keep the records; returns what failed."""
-    failures = run_missing(plan, shard(plan.arms, part), folders())
+def train(board: Board, plan: Plan, methods: Sequence[str], part: str) -> list[str]:
+    """Train those of `methods` that have no record, and keep the records; returns what failed."""
+    arms = [arm for arm in plan.arms if arm.method in methods]
+    failures = run_missing(plan, shard(arms, part), folders())
     for record in known_records(plan).values():
         record.save(RECORDS / board.name)
     return failures
@@ -246,7 +247,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--board", choices=list(boards()))
     parser.add_argument("--dataset", type=Path, help="folder with images/ and labels/")
     parser.add_argument("--runs", type=Path, help="where trainings lie")
-    parser.add_argument("--methods", default="", help="by comma; those of the board by default")
+    parser.add_argument(
+        "--methods", default="", help="by comma; supervised and those of the board by default"
+    )
     parser.add_argument("--seeds", default="", help="by comma; those of the board by default")
     parser.add_argument("--shard", default="0/1", help="I/N: every N-th training, from I")
     parser.add_argument("--report", action="store_true", help="only write the pages")
@@ -260,11 +263,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--board, --dataset and --runs are needed to train; or give --report")
     board = boards()[given.board]
     plan = board.plan(given.dataset, given.runs / board.name)
-    if given.methods:
-        plan = replace(plan, methods=tuple(given.methods.split(",")))
     if given.seeds:
         plan = replace(plan, seeds=tuple(map(int, given.seeds.split(","))))
-    return 1 if train(board, plan, given.shard) else 0
+    known = list(dict.fromkeys(arm.method for arm in plan.arms))
+    methods = given.methods.split(",") if given.methods else known
+    for method in methods:
+        if method not in known:
+            parser.error(
+                f"the board {board.name} has no method {method}; it has {', '.join(known)}"
+            )
+    return 1 if train(board, plan, methods, given.shard) else 0
 
 
 if __name__ == "__main__":

@@ -45,7 +45,6 @@ def _windows(plan: Plan) -> str:
         f"stride: {list(plan.stride)}  # half a window",
         f"published_stride: {quarter}",
         f"labeled_windows: {plan.windows}",
-        f"unlabeled_windows: {plan.windows}",
         f"filters: {plan.filters[0]}",
     ]
     if plan.coarse_axis is not None:

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -139,8 +140,9 @@ def _needed(need: str, entry: MethodEntry, network: nn.Module, classes: int, see
 def _decoder_stages(network: nn.Module) -> dict[str, int]:
     """Known parts of a decoder -> channels of their output, which their last convolution makes."""
     parts = dict(network.named_modules())
-    for names in DECODER_STAGES:
-        if all(name in parts for name in names):
+    upsamples = [name for name in parts if re.fullmatch(r"upsamples\.\d+", name)]  # MONAI's DynUNet
+    for names in (*DECODER_STAGES, tuple(upsamples[:-1])):
+        if names and all(name in parts for name in names):
             return {name: _out_channels(parts[name]) for name in names}
     raise ConfigError(
         f"The stages of the decoder of {type(network).__name__} are not known; give"

@@ -25,7 +25,7 @@ def config(name: str) -> dict:
 def test_settings_of_the_method_are_the_published_ones() -> None:
     common, pretrain, train = config("common"), config("pretrain"), config("train")
     assert (common["window"], common["filters"], common["dropout"]) == ([256, 256], 16, 1.0)
-    assert (common["labeled_windows"], train["unlabeled_windows"]) == (12, 12)
+    assert (common["labeled_windows"], train["unlabeled_windows"]) == (12, "$@labeled_windows")
     assert (common["learning_rate"], common["momentum"], common["weight_decay"]) == (
         0.01,
         0.9,

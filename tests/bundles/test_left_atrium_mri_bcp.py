@@ -27,7 +27,7 @@ def test_defaults_are_the_published_ones() -> None:
     common, train = config("common"), config("train")
     assert common["window"] == [112, 112, 80]
     assert (common["filters"], common["norm"], common["dropout"]) == (16, "batch", 0.5)
-    assert (common["labeled_windows"], train["unlabeled_windows"]) == (4, 4)
+    assert (common["labeled_windows"], train["unlabeled_windows"]) == (4, "$@labeled_windows")
     assert (common["learning_rate"], common["momentum"], common["weight_decay"]) == (
         0.01,
         0.9,

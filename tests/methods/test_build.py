@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
+from monai.networks.nets import DynUNet
 from torch import nn
 
 from medsemi.batch import Batch, Sub
@@ -77,10 +79,20 @@ def test_the_second_network_depends_on_the_seed_alone() -> None:
     assert not weights[1].equal(weights[3])
 
 
-@pytest.mark.parametrize("axes", [2, 3])
-def test_the_stages_of_urpc_have_the_channels_that_they_give(axes: int) -> None:
-    network = NETWORKS[axes]()
+def planned_network() -> nn.Module:
+    settings = {"strides": [1, 2, 2, 2], "kernel_size": [3] * 4, "upsample_kernel_size": [2] * 3}
+    return DynUNet(3, 1, 2, **settings, filters=[4, 6, 8, 10], norm_name="instance")
+
+
+@pytest.mark.parametrize(
+    ("build", "axes"), [(NETWORKS[2], 2), (NETWORKS[3], 3), (planned_network, 3)]
+)
+def test_the_stages_of_urpc_have_the_channels_that_they_give(
+    build: Callable[[], nn.Module], axes: int
+) -> None:
+    network = build()
     method = build_method("urpc", network, steps=10, classes=2)
+    assert len(method.stages) >= 2
     seen = {}
     for name in method.stages:
         part = network.get_submodule(name)

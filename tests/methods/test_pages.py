@@ -62,7 +62,7 @@ def test_every_page_has_the_same_sections(repository: Path, entry: MethodEntry) 
     assert text.count("```math") == 1
     assert entry.target in text
     assert f"](../pictures/methods/{entry.name}.png)" in text
-    assert "(../../benchmarks/README.md)" in text
+    assert "](../../benchmarks/" in text, "what was measured names no table"
 
 
 @each_page
