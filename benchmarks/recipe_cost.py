@@ -40,6 +40,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "intensity_probability 3, strength 2": {"intensity": IntensityAugmentation(3.0, 2.0)},
     "gradient_clip 12": {"gradient_clip": 12.0},
     "weight_average 0.99": {"weight_average": 0.99},
+    "deep_supervision 0.5": {"deep_supervision": 0.5},
     "optimizer_name nesterov": {"optimizer": "nesterov"},
     "optimizer_name adamw": {"optimizer": "adamw"},
     "norm instance": {"norm": "instance"},

@@ -11,7 +11,6 @@ import dataclasses
 import difflib
 import importlib
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -21,14 +20,9 @@ from torch import nn
 from medsemi.errors import ConfigError
 from medsemi.methods.method import Method
 from medsemi.methods.registry import MethodEntry, find_method
+from medsemi.networks.stages import decoder_stages
 from medsemi.parts.ucf_mix import UCFMix
 from medsemi.seeds import derive_seed
-
-# Parts of a decoder from coarse to fine, without the last one, which makes the logits.
-DECODER_STAGES = (
-    ("decoder.block_six", "decoder.block_seven", "decoder.block_eight"),  # VNet
-    ("decoder.up1", "decoder.up2", "decoder.up3"),  # UNet2D
-)
 
 
 def build_method(
@@ -133,26 +127,18 @@ def _needed(need: str, entry: MethodEntry, network: nn.Module, classes: int, see
     if need == "classes":
         return classes
     if need == "stages":
-        return _decoder_stages(network)
+        return _known_stages(network)
     raise ConfigError(f"{entry.name} needs '{need}'; give it in method_options.")
 
 
-def _decoder_stages(network: nn.Module) -> dict[str, int]:
-    """Known parts of a decoder -> channels of their output, which their last convolution makes."""
-    parts = dict(network.named_modules())
-    upsamples = [name for name in parts if re.fullmatch(r"upsamples\.\d+", name)]  # MONAI's DynUNet
-    for names in (*DECODER_STAGES, tuple(upsamples[:-1])):
-        if names and all(name in parts for name in names):
-            return {name: _out_channels(parts[name]) for name in names}
-    raise ConfigError(
-        f"The stages of the decoder of {type(network).__name__} are not known; give"
-        " method_options stages: their names and channels."
-    )
-
-
-def _out_channels(part: nn.Module) -> int:
-    channels = [getattr(module, "out_channels", None) for module in part.modules()]
-    return int([count for count in channels if count is not None][-1])
+def _known_stages(network: nn.Module) -> dict[str, int]:
+    stages = decoder_stages(network)
+    if not stages:
+        raise ConfigError(
+            f"The stages of the decoder of {type(network).__name__} are not known; give"
+            " method_options stages: their names and channels."
+        )
+    return stages
 
 
 def _build(

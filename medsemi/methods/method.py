@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +86,12 @@ class Method(nn.Module, ABC):
 
     A method owns its networks as sub-modules, so that `state_dict`, `.to()` and `.train()` work by
     themselves, and its `forward` is the loss, so that whatever wraps a module wraps a method.
+
+    Attributes:
+        has_coarse_heads: whether it supervises several scales of a decoder itself.
     """
+
+    has_coarse_heads: ClassVar[bool] = False
 
     @abstractmethod
     def draw(self, batch: Batch, generator: torch.Generator) -> Any:  # noqa: ANN401  (its own record)

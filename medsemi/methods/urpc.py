@@ -32,6 +32,8 @@ from medsemi.parts.ramps import sigmoid_ramp
 class URPC(Method):
     """One network whose decoder stages each give a segmentation; all of them learn their mean."""
 
+    has_coarse_heads = True
+
     def __init__(
         self,
         network: nn.Module,

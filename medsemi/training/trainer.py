@@ -21,6 +21,7 @@ from medsemi.parts.intensity_augmentation import IntensityAugmentation
 from medsemi.parts.teacher import EmaTeacher, of_latest
 from medsemi.seeds import derive_generator, derive_seed
 from medsemi.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from medsemi.training.deep_supervision import DeepSupervision
 from medsemi.training.student_views import StudentViews
 
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -49,6 +50,7 @@ class SemiSupervisedTrainer(Trainer):
         gradient_clip: float | None = None,
         intensity: IntensityAugmentation | None = None,
         weight_average: float = 0.0,
+        deep_supervision: float = 0.0,
         channels_last: bool | None = None,
         compile: bool = False,  # noqa: A002  (the word that torch and MONAI use)
         num_workers: int = 0,
@@ -75,6 +77,9 @@ class SemiSupervisedTrainer(Trainer):
                 step, of the latest tenth of the steps while that is less; the average is deployed
                 then. 0 deploys the network of the method, and so does a method that deploys a
                 teacher, whatever the share.
+            deep_supervision: above 0, students also learn at each coarser scale of their decoder,
+                which has this weight by that of the next finer one; a method with heads of its own
+                at several scales is left as it is.
             channels_last: memory format of the networks; None takes the faster one.
             compile: compile the networks in place.
             num_workers: processes that prepare batches; the result does not depend on it.
@@ -108,12 +113,16 @@ class SemiSupervisedTrainer(Trainer):
             )
         self.views = StudentViews(intensity or IntensityAugmentation(0.0), method.networks)
         self.network = self.deployed
+        self.scales: DeepSupervision | None = None
+        if deep_supervision and not method.has_coarse_heads:
+            self.scales = DeepSupervision(method, deep_supervision, stream.seed)
+            optimizer.add_param_group({"params": list(self.scales.heads.parameters())})
         self.optimizer, self.learning_rate = optimizer, learning_rate
         self.gradient_clip = gradient_clip
         self.stream, self.steps, self.num_workers = stream, int(steps), num_workers
         self.output_dir, self.settings = Path(output_dir), dict(settings)
         self.loss_scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
-        self.losses: nn.Module = self.method
+        self.losses: nn.Module = self.method if self.scales is None else self.scales
         # Exported before trackers send the weights; saved after validation, which a kill repeats.
         self.add_event_handler(Events.COMPLETED, self._finish)
         self._register_handlers(list(handlers))
@@ -145,8 +154,9 @@ class SemiSupervisedTrainer(Trainer):
         """
         start = self._resume()
         if start < self.steps:
-            if torch.distributed.is_initialized() and self.losses is self.method:
-                self.losses = DistributedDataParallel(self.method)
+            wrapped = isinstance(self.losses, DistributedDataParallel)
+            if torch.distributed.is_initialized() and not wrapped:
+                self.losses = DistributedDataParallel(self.losses)
             self.data_loader = step_loader(self.stream, start, self.steps, self.num_workers)
             super().run()
         else:
@@ -163,6 +173,8 @@ class SemiSupervisedTrainer(Trainer):
         self.loss_scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if self.scales is not None:
+            self.scales.heads.load_state_dict(state["scales"])
         epoch = {"max_epochs": 1, "epoch_length": self.steps}
         self.load_state_dict({"iteration": state["step"], **epoch})
         return int(state["step"])
@@ -191,7 +203,7 @@ class SemiSupervisedTrainer(Trainer):
                 group["lr"] = self.learning_rate(step)
         if self.gradient_clip is not None:
             self.loss_scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.method.parameters(), self.gradient_clip)
+            nn.utils.clip_grad_norm_(self.losses.parameters(), self.gradient_clip)
         self.loss_scaler.step(self.optimizer)
         self.loss_scaler.update()
         return float(self.optimizer.param_groups[0]["lr"])
@@ -213,6 +225,8 @@ class SemiSupervisedTrainer(Trainer):
             }
             if self.average is not None:
                 state["average"] = self.average.state_dict()
+            if self.scales is not None:
+                state["scales"] = self.scales.heads.state_dict()
             save_checkpoint(self.checkpoint, state, self.settings)
 
     def _finish(self, engine: Engine) -> None:
