@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from medsemi.data.manifest import Case, Manifest, save_manifest
@@ -49,17 +50,27 @@ def read_pseudo_labels(folder: str | Path) -> list[PseudoLabel]:
     return [PseudoLabel(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
 
 
-def keep_stable(labels: Sequence[PseudoLabel], share: float) -> list[PseudoLabel]:
-    """Return the most stable labels, most stable first; ties go by the name of the case.
+def keep_stable(
+    labels: Sequence[PseudoLabel], share: float, patients: Mapping[str, str]
+) -> list[PseudoLabel]:
+    """Return the labels of the most stable patients, the most stable first; ties go by name.
+
+    A patient is kept or left as a whole, by the mean stability of its cases: a manifest has each patient
+    in one role.
 
     Args:
         labels: of all unlabeled cases.
-        share: of them to keep, 0..1, rounded up; labels of stability 0 are never kept.
+        share: of the patients to keep, 0..1, rounded up; one with a label of stability 0 is never kept.
+        patients: case -> patient.
 
-    Source: Yang et al., ST++ (CVPR 2022), section 3.3, keeps one half, then all.
+    Source: Yang et al., ST++ (CVPR 2022), section 3.3, keeps one half of the images, then all.
     """
-    ordered = sorted(labels, key=lambda label: (-label.stability, label.case_id))
-    return [label for label in ordered[: math.ceil(share * len(labels))] if label.stability > 0]
+    groups: dict[str, list[PseudoLabel]] = {}
+    for label in sorted(labels, key=lambda label: label.case_id):
+        groups.setdefault(patients[label.case_id], []).append(label)
+    ordered = sorted(groups, key=lambda name: (-mean(one.stability for one in groups[name]), name))
+    kept = [groups[name] for name in ordered[: math.ceil(share * len(groups))]]
+    return [label for group in kept if all(one.stability > 0 for one in group) for label in group]
 
 
 def make_round(

@@ -120,7 +120,8 @@ def _label(
         place = rounds.dataset_dir, rounds.manifest
         _run(rounds, number, "pseudo_label", *place, parent, ("--labeler", rounds.stages[-1]))
         labels = read_pseudo_labels(labels_dir)
-    kept = keep_stable(labels, rounds.keep[number])
+    patients = {case.case_id: case.patient for case in manifest.unlabeled}
+    kept = keep_stable(labels, rounds.keep[number], patients)
     if not kept:
         raise MedsemiError(
             f"No label in {labels_dir} is stable enough to be kept: train longer, or with more"

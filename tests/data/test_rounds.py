@@ -46,22 +46,35 @@ def labels(data: Path, manifest: Manifest, tmp_path: Path) -> Path:
     return folder
 
 
+def kept(labels: list[PseudoLabel], share: float, patients: dict[str, str] | None = None) -> str:
+    """Names of the cases that are kept, each of one letter and, unless told, of its own patient."""
+    patients = patients or {label.case_id: label.case_id for label in labels}
+    return "".join(one.case_id for one in keep_stable(labels, share, patients))
+
+
 def test_the_most_stable_share_is_kept() -> None:
     labels = [label("a", 0.5), label("b", 0.9), label("c", 0.7), label("d", 0.1)]
-    assert [kept.case_id for kept in keep_stable(labels, 0.5)] == ["b", "c"]
+    assert kept(labels, 0.5) == "bc"
 
 
 def test_one_label_of_three_is_kept_by_a_share_of_a_tenth() -> None:
-    labels = [label("a", 0.5), label("b", 0.9), label("c", 0.7)]
-    assert [kept.case_id for kept in keep_stable(labels, 0.1)] == ["b"]
+    assert kept([label("a", 0.5), label("b", 0.9), label("c", 0.7)], 0.1) == "b"
 
 
 def test_the_name_decides_between_equally_stable_labels() -> None:
-    assert [k.case_id for k in keep_stable([label("b", 0.5), label("a", 0.5)], 0.5)] == ["a"]
+    assert kept([label("b", 0.5), label("a", 0.5)], 0.5) == "a"
 
 
 def test_a_label_without_stability_is_never_kept() -> None:
-    assert keep_stable([label("a", 0.0)], 1.0) == []
+    assert kept([label("a", 0.0)], 1.0) == ""
+
+
+def test_a_patient_is_kept_or_left_as_a_whole() -> None:
+    labels = [label("a", 0.9), label("b", 0.1), label("c", 0.6), label("d", 0.6)]
+    two_each = {"a": "one", "b": "one", "c": "two", "d": "two"}
+    assert kept(labels, 0.5, two_each) == "cd"
+    assert kept(labels, 1.0, two_each) == "cdab"
+    assert kept([*labels[:1], label("b", 0.0), *labels[2:]], 1.0, two_each) == "cd"
 
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
@@ -86,8 +99,8 @@ def test_kept_cases_become_labeled_and_training_accepts_the_round(
 def test_no_test_case_is_in_a_round(
     data: Path, manifest: Manifest, labels: Path, tmp_path: Path
 ) -> None:
-    kept = [label(case.case_id, 1.0) for case in manifest.unlabeled]
-    made = make_round(manifest, data, kept, labels, tmp_path / "round_1", "second")
+    all_labels = [label(case.case_id, 1.0) for case in manifest.unlabeled]
+    made = make_round(manifest, data, all_labels, labels, tmp_path / "round_1", "second")
     assert not made.test
     names = {path.name for path in (tmp_path / "round_1").rglob("*")}
     assert not names & {case.image.name for case in manifest.test}
