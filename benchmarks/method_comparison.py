@@ -41,6 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BOARDS = Path(__file__).with_suffix(".yaml")
 RECORDS = Path(__file__).with_suffix("")
 PAGES = ROOT / "docs" / "methods"
+RECIPE_PAGE = ROOT / "docs" / "recipe.md"
 BASELINE = "bcp"
 ROLE = "validation"
 BEGIN = "<!-- measured: begin, written by benchmarks/method_comparison.py -->"
@@ -104,10 +105,15 @@ class Board:
         return board if board and board.of(BASELINE) else None
 
 
+def described() -> dict[str, Any]:
+    """What `method_comparison.yaml` says."""
+    found: dict[str, Any] = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))
+    return found
+
+
 def boards() -> dict[str, Board]:
     """All boards, in their order."""
-    described = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["boards"]
-    return {name: Board(name, board) for name, board in described.items()}
+    return {name: Board(name, board) for name, board in described()["boards"].items()}
 
 
 def folders() -> list[Path]:
@@ -159,12 +165,16 @@ def _against_published(board: Board) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for method in dict.fromkeys(record.method for record in board.records):
-        seeds = sorted(set(board.dice(method)) & set(base.dice(BASELINE)))
+        seeds = _shared_seeds(board, base, method)
         if seeds:
             found = compare(board.dice(method), base.dice(BASELINE), board.patients)
             cells = [*_difference(found), _same_minutes(board, base, method, seeds)]
             lines += [f"| {method} | {', '.join(map(str, seeds))} | " + " | ".join(cells) + " |"]
     return lines
+
+
+def _shared_seeds(board: Board, base: Board, method: str) -> list[int]:
+    return sorted(set(board.dice(method)) & set(base.dice(BASELINE)))
 
 
 def _difference(found: Difference) -> list[str]:
@@ -177,6 +187,8 @@ def _interval(found: Difference) -> str:
 
 
 def _same_minutes(board: Board, base: Board, method: str, seeds: Sequence[int]) -> str:
+    if base.described.get("other_machine"):
+        return "–"
     gains = []
     for seed in seeds:
         ours = next(record for record in board.of(method) if record.seed == seed)
@@ -210,35 +222,66 @@ def measured(method: str) -> str:
     )
 
 
-def _line(board: Board, row: MethodRow) -> str:
-    link = f"[{board.described['title']}](../../benchmarks/method_comparison/{board.name}.md)"
+def worth() -> str:
+    """What the page of the recipe says: every method with it, against BCP as published."""
+    lines = [
+        "| data | what | seeds | Dice | HD95 mm | against BCP as published | in the minutes of BCP |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in described()["recipe_page"]:
+        board = boards()[name]
+        if board.published:
+            lines += _worth(board, board.published)
+    told = (
+        "10 or 12 validation patients, last checkpoint, mean ± SD over seeds. The difference is paired by"
+        " patient and seed, with its 95 % interval and, after ±, its SD over seeds."
+    )
+    return "\n".join([*lines, "", told])
+
+
+def _worth(board: Board, base: Board) -> list[str]:
+    link = f"[{board.described['title']}](../benchmarks/method_comparison/{board.name}.md)"
+    published = summarize(base.records, ROLE, base.patients).rows
+    lines = [[f"{row.method}, as published", *_scores(row), "–", "–"] for row in published]
+    for row in summarize(board.records, ROLE, board.patients).rows:
+        seeds = _shared_seeds(board, base, row.method)
+        found = compare(board.dice(row.method), base.dice(BASELINE), board.patients)
+        spread = f" ± {found.seed_sd:.3f}" if found.seeds > 1 else ""
+        against = f"{found.mean:+.3f} [{_interval(found)}]{spread}"
+        minutes = _same_minutes(board, base, row.method, seeds)
+        lines.append([f"**{row.method}, recipe**", *_scores(row), against, minutes])
+    return [f"| {' | '.join([link if n == 0 else '', *cells])} |" for n, cells in enumerate(lines)]
+
+
+def _scores(row: MethodRow) -> list[str]:
     dice, hd95 = row.scores["dice"], row.scores["hd95_mm"]
     spread = f" ± {dice.sd:.3f}" if len(row.seeds) > 1 else ""
+    return [", ".join(map(str, row.seeds)), f"{dice.mean:.3f}{spread}", f"{hd95.mean:.1f}"]
+
+
+def _line(board: Board, row: MethodRow) -> str:
+    link = f"[{board.described['title']}](../../benchmarks/method_comparison/{board.name}.md)"
+    seeds, dice, hd95 = _scores(row)
     found = row.difference
     against = "–" if found is None else f"{found.mean:+.3f} [{_interval(found)}]"
-    cells = [
-        link,
-        ", ".join(map(str, row.seeds)),
-        f"{row.steps.mean:.0f}",
-        f"{dice.mean:.3f}{spread}",
-        f"{hd95.mean:.1f}",
-        against,
-        f"{row.seconds.mean / 60:.1f}",
-    ]
-    return f"| {' | '.join(cells)} |"
+    steps, minutes = f"{row.steps.mean:.0f}", f"{row.seconds.mean / 60:.1f}"
+    return f"| {' | '.join([link, seeds, steps, dice, hd95, against, minutes])} |"
 
 
 def report() -> None:
-    """Write the pages of all boards that have records, and those of the methods."""
+    """Write the pages of all boards that have records, those of the methods and that of the recipe."""
     for board in boards().values():
         if board.records:
             (RECORDS / f"{board.name}.md").write_text(page(board), encoding="utf-8")
             (RECORDS / f"{board.name}.svg").write_bytes(draw_curves(board.records))
     for entry in METHODS:
-        document = PAGES / f"{entry.name}.md"
-        before = document.read_text(encoding="utf-8")
-        text = with_section(before, BEGIN, END, measured(entry.name))
-        document.write_text(text, encoding="utf-8")
+        _write_section(PAGES / f"{entry.name}.md", measured(entry.name))
+    _write_section(RECIPE_PAGE, worth())
+
+
+def _write_section(document: Path, section: str) -> None:
+    before = document.read_text(encoding="utf-8")
+    document.write_text(with_section(before, BEGIN, END, section), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -51,17 +51,32 @@ def test_the_page_of_a_method_says_what_its_records_hold(
     assert with_section(page, comparison.BEGIN, comparison.END, section) == page
 
 
+def test_the_page_of_a_board_says_what_its_records_hold(comparison: ModuleType) -> None:
+    boards = [board for board in comparison.boards().values() if board.records]
+    assert boards
+    for board in boards:
+        written = (comparison.RECORDS / f"{board.name}.md").read_text(encoding="utf-8")
+        assert comparison.page(board) == written, board.name
+
+
+def test_the_page_of_the_recipe_says_what_the_records_hold(comparison: ModuleType) -> None:
+    text = comparison.RECIPE_PAGE.read_text(encoding="utf-8")
+    assert with_section(text, comparison.BEGIN, comparison.END, comparison.worth()) == text
+
+
 def test_the_same_minutes_end_where_the_baseline_ended(comparison: ModuleType) -> None:
     curve = tuple(CurvePoint(step, float(step), step / 1000) for step in (200, 400, 600, 800))
     record = replace(comparison.boards()["cardiac_7"].of("urpc")[0], curve=curve)
     ours = SimpleNamespace(of=lambda _: [record])
 
-    def against(seconds: float) -> str:
+    def against(seconds: float, **described: bool) -> str:
         last = (CurvePoint(800, seconds, 0.1),)
-        theirs = SimpleNamespace(of=lambda _: [replace(record, seconds=seconds, curve=last)])
+        base = [replace(record, seconds=seconds, curve=last)]
+        theirs = SimpleNamespace(of=lambda _: base, described=described)
         return comparison._same_minutes(ours, theirs, "urpc", [record.seed])
 
     assert [against(s) for s in (100.0, 450.0, 900.0)] == ["–", "+0.300", "+0.700"]
+    assert against(900.0, other_machine=True) == "–"
 
 
 def test_wrong_input_is_told_in_words(
