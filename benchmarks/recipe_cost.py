@@ -1,16 +1,20 @@
-"""CPU time of a step with each switch of the recipe, by that without any.
+"""CPU time of a step with each switch of the recipe, by that without any; where the time of a step goes.
 
 Usage: python benchmarks/recipe_cost.py [--window 64 64 32] [--steps 5] [--batches 40]
+    [--output benchmarks/recipe_cost.md]
 
 A step trains BCP on noise; its data are cut from volumes in memory-mapped files. Both parts are
 measured apart, because geometry is drawn for a third of the windows and so needs many batches.
 Switches take turns, and a number is the median of its rounds. Time is that of this process, not of
-the clock, so that what else runs on the machine counts little.
+the clock, so that what else runs on the machine counts little. The parts of a step are those of
+`training_speed.py`, of a tracked training with all switches of `recipe.yaml` and of one without any.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import platform
 import statistics
 import tempfile
 import time
@@ -20,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from training_speed import LEFT_OUT, MEASURED, breakdown, share_table
 
 from medsemi.data.geometry import Geometry
 from medsemi.data.streams import StepStream
@@ -28,7 +33,9 @@ from medsemi.evaluation.protocol import WindowInference
 from medsemi.methods.bcp import BCP
 from medsemi.networks.vnet import VNet
 from medsemi.parts.intensity_augmentation import IntensityAugmentation
+from medsemi.training.handlers import Progress
 from medsemi.training.optimizers import build_optimizer
+from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import SemiSupervisedTrainer
 
 SWITCHES: dict[str, dict[str, Any]] = {
@@ -45,7 +52,19 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "optimizer_name adamw": {"optimizer": "adamw"},
     "norm instance": {"norm": "instance"},
 }
+# As in recipe.yaml of the left-atrium bundle.
+RECIPE: dict[str, Any] = {
+    "geometry": Geometry(0.2),
+    "foreground_probability": 0.33,
+    "flip_rule": "none",
+    "intensity": IntensityAugmentation(1.0),
+    "gradient_clip": 12.0,
+    "weight_average": 0.99,
+    "optimizer": "adamw",
+    "norm": "instance",
+}
 OF_STREAM = ("geometry", "foreground_probability", "flip_rule")
+OUTPUT = Path(__file__).with_suffix(".md")
 
 
 def make_volumes(folder: Path, edges: Sequence[int]) -> list[Volume]:
@@ -63,10 +82,16 @@ def make_volumes(folder: Path, edges: Sequence[int]) -> list[Volume]:
 
 
 def build(
-    volumes: list[Volume], folder: Path, edges: Sequence[int], options: Mapping[str, Any]
+    volumes: list[Volume],
+    folder: Path,
+    edges: Sequence[int],
+    options: Mapping[str, Any],
+    tracker: Tracker | None = None,
 ) -> SemiSupervisedTrainer:
-    """Return a trainer with some switches set."""
+    """Return a trainer with some switches set; a tracked one has as many steps as are broken down."""
     rest = dict(options)
+    steps = 10**6 if tracker is None else LEFT_OUT + MEASURED + 1
+    handlers = () if tracker is None else (tracker, Progress(tracker))
     stream = StepStream(
         volumes, volumes, window=edges, labeled_windows=4, unlabeled_windows=4, seed=1,
         **{name: rest.pop(name) for name in OF_STREAM if name in rest},
@@ -78,8 +103,8 @@ def build(
         rest.pop("optimizer", "sgd"), learned, rate=1e-3, momentum=0.9, weight_decay=1e-4
     )
     return SemiSupervisedTrainer(
-        device="cpu", method=method, optimizer=optimizer, stream=stream, steps=10**6,
-        output_dir=folder, settings={}, **rest,
+        device="cpu", method=method, optimizer=optimizer, stream=stream, steps=steps,
+        output_dir=folder, settings={}, handlers=handlers, **rest,
     )  # fmt: skip
 
 
@@ -111,35 +136,76 @@ def window_seconds(edges: Sequence[int], axes: Sequence[int]) -> float:
     return time.process_time() - start
 
 
-def main() -> None:
-    """Measure and print the table."""
+def switches(volumes: list[Volume], folder: Path, given: argparse.Namespace) -> list[str]:
+    """The table of switches, each by the published values."""
+    arms = {k: build(volumes, folder, given.window, v) for k, v in SWITCHES.items()}
+    steps: dict[str, list[float]] = {arm: [] for arm in arms}
+    data: dict[str, list[float]] = {arm: [] for arm in arms}
+    for number in range(given.steps + 1):
+        for arm, trainer in arms.items():
+            data[arm].append(data_seconds(trainer, number * given.batches, given.batches))
+            steps[arm].append(step_seconds(trainer, number))
+    base = next(iter(arms))
+    # The first round warms up.
+    parts = {a: (statistics.median(data[a][1:]), statistics.median(steps[a][1:])) for a in arms}
+    lines = ["| switch | data, ms | step, ms | together, by published |", "|---|---|---|---|"]
+    for arm, (cutting, training) in parts.items():
+        ratio = (cutting + training) / sum(parts[base])
+        lines.append(f"| {arm} | {1000 * cutting:.1f} | {1000 * training:.0f} | {ratio:.2f} |")
+    plain = window_seconds(given.window, ())
+    for axes in ((0, 1), (0, 1, 2)):
+        ratio = window_seconds(given.window, axes) / plain
+        lines += ["", f"`mirror_axes` {list(axes)}: inference takes {ratio:.1f} times as long."]
+    return lines
+
+
+def parts_of_a_step(
+    volumes: list[Volume], folder: Path, edges: Sequence[int], options: Mapping[str, Any]
+) -> list[str]:
+    """Where the time of a step goes, by the clock, in a tracked training."""
+    tracker = Tracker(
+        folder, tracking_uri=str(folder / "mlflow.db"), experiment_name="cost",
+        run_name="cost", stage="train", parameters={},
+    )  # fmt: skip
+    trainer = build(volumes, folder, edges, options, tracker)
+    return share_table(breakdown(trainer, tracker, cuda=False))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--window", type=int, nargs=3, default=[64, 64, 32])
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--batches", type=int, default=40)
-    given = parser.parse_args()
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    window = "x".join(map(str, given.window))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         volumes = make_volumes(folder, given.window)
-        arms = {k: build(volumes, folder, given.window, v) for k, v in SWITCHES.items()}
-        steps: dict[str, list[float]] = {arm: [] for arm in arms}
-        data: dict[str, list[float]] = {arm: [] for arm in arms}
-        for number in range(given.steps + 1):
-            for arm, trainer in arms.items():
-                data[arm].append(data_seconds(trainer, number * given.batches, given.batches))
-                steps[arm].append(step_seconds(trainer, number))
-    base = next(iter(arms))
-    # The first round warms up.
-    parts = {a: (statistics.median(data[a][1:]), statistics.median(steps[a][1:])) for a in arms}
-    print("| switch | data, ms | step, ms | together, by published |\n|---|---|---|---|")
-    for arm, (cutting, training) in parts.items():
-        ratio = (cutting + training) / sum(parts[base])
-        print(f"| {arm} | {1000 * cutting:.1f} | {1000 * training:.0f} | {ratio:.2f} |")
-    plain = window_seconds(given.window, ())
-    for axes in ((0, 1), (0, 1, 2)):
-        ratio = window_seconds(given.window, axes) / plain
-        print(f"\nmirror_axes {list(axes)}: inference takes {ratio:.1f} times as long.")
+        lines = [
+            "# What the recipe costs",
+            "",
+            f"{datetime.date.today()}, {platform.machine()} CPU, one thread, torch {torch.__version__}; BCP, V-Net"
+            f" of 8 filters, windows of {window}, four labeled and four unlabeled ones, volumes of noise;"
+            " written by `python benchmarks/recipe_cost.py`.",
+            "",
+            f"Each switch alone. CPU time, median of {given.steps} rounds in turn; data: {given.batches} batches"
+            " in each round.",
+            "",
+            *switches(volumes, folder, given),
+            "",
+            "## Where the time of a step goes, as published",
+            "",
+            *parts_of_a_step(volumes, folder / "published", given.window, {}),
+            "",
+            "## The same with all switches of `recipe.yaml`",
+            "",
+            *parts_of_a_step(volumes, folder / "recipe", given.window, RECIPE),
+        ]
+    given.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

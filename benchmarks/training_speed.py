@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,7 @@ from medsemi.data.windows import cut_window, draw_window
 from medsemi.methods import bcp
 from medsemi.methods.bcp import BCP
 from medsemi.networks.vnet import VNet
+from medsemi.parts.intensity_augmentation import IntensityAugmentation
 from medsemi.training.handlers import Progress
 from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import SemiSupervisedTrainer
@@ -204,6 +205,10 @@ def breakdown(trainer: SemiSupervisedTrainer, tracker: Tracker, cuda: bool) -> d
     clock.around(bcp, "update_teacher", "teacher update")
     clock.around(bcp, "region_losses", "losses")
     clock.around(Tensor, "backward", "backward")
+    clock.around(nn.utils, "clip_grad_norm_", "clipping")
+    clock.around(IntensityAugmentation, "apply", "intensities")
+    if trainer.average is not None:
+        clock.around(trainer.average, "follow", "average of weights")
     start = bcp.start_component_filter
 
     def filtering(*values: object) -> Callable[[], Tensor]:
@@ -291,8 +296,6 @@ def report(
     ratios = sorted(a / b for a, b in pairs)
     memory = torch.cuda.max_memory_allocated() / 2**20 if cuda else 0.0
     memory = memory or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    main = ("teacher forward", "student forward", "losses", "backward", "optimizer")
-    rest = sum(share for name, share in shares.items() if name not in main)
     device = torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU"
     lines = [
         "# Training speed",
@@ -312,13 +315,23 @@ def report(
         "",
         f"Peak memory of the process that ran both: {memory:.0f} MiB.",
         "",
+        *share_table(shares),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def share_table(shares: Mapping[str, float]) -> list[str]:
+    """The parts of a step, the longest first, and what is not the network's."""
+    main = ("teacher forward", "student forward", "losses", "backward", "optimizer")
+    rest = sum(share for name, share in shares.items() if name not in main)
+    longest_first = sorted(shares.items(), key=lambda item: -item[1])
+    return [
         "| part of a step | share |",
         "|---|---|",
-        *(f"| {n} | {100 * s:.1f} % |" for n, s in sorted(shares.items(), key=lambda i: -i[1])),
+        *(f"| {name} | {100 * share:.1f} % |" for name, share in longest_first),
         "",
         f"Beside forward, losses, backward and optimizer: {100 * rest:.1f} %.",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def command_line(arguments: list[str]) -> str:

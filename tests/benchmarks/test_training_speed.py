@@ -1,31 +1,53 @@
-"""The speed benchmark runs; what it prints is never asserted."""
+"""The speed benchmarks run; no time that they print is asserted."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 
 from medsemi.methods import bcp
+from medsemi.parts.intensity_augmentation import IntensityAugmentation
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training_speed.py"
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+SMALL = ["--window", "32", "32", "32", "--steps", "1"]
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Import a script of the folder; what it wraps is put back afterwards."""
+    for name in ("start_component_filter", "update_teacher", "region_losses"):
+        monkeypatch.setattr(bcp, name, getattr(bcp, name))
+    monkeypatch.setattr(torch.Tensor, "backward", torch.Tensor.backward)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", torch.nn.utils.clip_grad_norm_)
+    monkeypatch.setattr(IntensityAugmentation, "apply", IntensityAugmentation.apply)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
 
 
 @pytest.mark.slow
-def test_it_measures_both_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("start_component_filter", "update_teacher", "region_losses"):
-        monkeypatch.setattr(bcp, name, getattr(bcp, name))  # the benchmark wraps them
-    import torch
-
-    monkeypatch.setattr(torch.Tensor, "backward", torch.Tensor.backward)
-    specification = importlib.util.spec_from_file_location("training_speed", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(__import__("sys").modules, "training_speed", module)
-    specification.loader.exec_module(module)
+def test_it_measures_both_loops(benchmark: Callable[[str], ModuleType], tmp_path: Path) -> None:
     output = tmp_path / "speed.md"
-    small = ["--window", "16", "16", "16", "--filters", "2", "--steps", "1", "--blocks", "1"]
-    module.main([*small, "--output", str(output)])
+    options = [*SMALL, "--filters", "2", "--blocks", "1", "--output", str(output)]
+    benchmark("training_speed").main(options)
     text = output.read_text()
     for part in ("plain loop", "SemiSupervisedTrainer", "backward", "components", "data"):
         assert part in text
+
+
+@pytest.mark.slow
+def test_every_switch_of_the_recipe_has_a_cost(
+    benchmark: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    output, script = tmp_path / "cost.md", benchmark("recipe_cost")
+    script.main([*SMALL, "--batches", "2", "--output", str(output)])
+    published, recipe = output.read_text().split("## The same with")
+    for switch in script.SWITCHES:
+        assert f"| {switch} |" in published
+    for part in ("intensities", "average of weights", "clipping"):
+        assert f"| {part} |" in recipe
+    assert "| intensities |" not in published
