@@ -106,11 +106,10 @@ def make_report(
 def scores_table(summary: Summary) -> Table:
     """Scores at equal student steps."""
     note = (
-        f"{summary.patients} patients, {summary.cases} cases; last checkpoint, nothing chosen on"
+        f"Patients: {summary.patients}, cases: {summary.cases}; last checkpoint, nothing chosen on"
         " them. A seed's score is the mean over patients; ± is the standard deviation over seeds."
         " Distances in mm; those of a missed structure are the diagonal of the image. Missed: such"
-        " structures, of all cases. Minutes are"
-        " those of the steps alone."
+        " structures, of all cases. Minutes are those of the steps alone."
     )
     columns = (
         "method", "network", "seeds", "Dice", "Jaccard", "HD95 mm", "ASSD mm", "missed", "student steps",
