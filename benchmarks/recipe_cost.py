@@ -5,7 +5,7 @@ Usage: python benchmarks/recipe_cost.py [--window 64 64 32] [--steps 5] [--batch
 
 A step trains BCP on noise; its data are cut from volumes in memory-mapped files. Both parts are
 measured apart, because geometry is drawn for a third of the windows and so needs many batches.
-Switches take turns, and a number is the median of its rounds. Time is that of this process, not of
+Each switch takes turns with the published values, and a number is the median of its rounds. Time is that of this process, not of
 the clock, so that what else runs on the machine counts little. The parts of a step are those of
 `training_speed.py`, of a tracked training with all switches of `recipe.yaml` and of one without any.
 """
@@ -38,8 +38,11 @@ from medsemi.training.optimizers import build_optimizer
 from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import SemiSupervisedTrainer
 
+Cost = tuple[float, float]
+
+PUBLISHED = "published values"
 SWITCHES: dict[str, dict[str, Any]] = {
-    "published values": {},
+    PUBLISHED: {},
     "geometry_probability 0.2": {"geometry": Geometry(0.2)},
     "foreground_probability 0.33": {"foreground_probability": 0.33},
     "flip_rule symmetric": {"flip_rule": "symmetric"},
@@ -87,6 +90,7 @@ def build(
     edges: Sequence[int],
     options: Mapping[str, Any],
     tracker: Tracker | None = None,
+    filters: int = 8,
 ) -> SemiSupervisedTrainer:
     """Return a trainer with some switches set; a tracked one has as many steps as are broken down."""
     rest = dict(options)
@@ -97,7 +101,7 @@ def build(
         **{name: rest.pop(name) for name in OF_STREAM if name in rest},
     )  # fmt: skip
     torch.manual_seed(0)
-    method = BCP(VNet(filters=8, norm=rest.pop("norm", "batch")))
+    method = BCP(VNet(filters=filters, norm=rest.pop("norm", "batch")))
     learned = [p for p in method.parameters() if p.requires_grad]
     optimizer = build_optimizer(
         rest.pop("optimizer", "sgd"), learned, rate=1e-3, momentum=0.9, weight_decay=1e-4
@@ -125,6 +129,11 @@ def step_seconds(trainer: SemiSupervisedTrainer, step: int) -> float:
     return time.process_time() - start
 
 
+def cost(trainer: SemiSupervisedTrainer, number: int, batches: int) -> Cost:
+    """CPU seconds of a batch and of a step without its data."""
+    return data_seconds(trainer, number * batches, batches), step_seconds(trainer, number)
+
+
 def window_seconds(edges: Sequence[int], axes: Sequence[int]) -> float:
     """CPU seconds of the inference of one window."""
     network, image = VNet(filters=8).eval(), torch.randn(1, 1, *edges)
@@ -137,37 +146,46 @@ def window_seconds(edges: Sequence[int], axes: Sequence[int]) -> float:
 
 
 def switches(volumes: list[Volume], folder: Path, given: argparse.Namespace) -> list[str]:
-    """The table of switches, each by the published values."""
+    """The table of switches, each by the published values in the same moments."""
     arms = {k: build(volumes, folder, given.window, v) for k, v in SWITCHES.items()}
-    steps: dict[str, list[float]] = {arm: [] for arm in arms}
-    data: dict[str, list[float]] = {arm: [] for arm in arms}
+    base = arms.pop(PUBLISHED)
+    pairs: dict[str, list[tuple[Cost, Cost]]] = {arm: [] for arm in arms}
     for number in range(given.steps + 1):
         for arm, trainer in arms.items():
-            data[arm].append(data_seconds(trainer, number * given.batches, given.batches))
-            steps[arm].append(step_seconds(trainer, number))
-    base = next(iter(arms))
-    # The first round warms up.
-    parts = {a: (statistics.median(data[a][1:]), statistics.median(steps[a][1:])) for a in arms}
+            # Whoever comes first finds other caches, so they take turns.
+            both = (base, trainer) if number % 2 else (trainer, base)
+            costs = {one: cost(one, number, given.batches) for one in both}
+            pairs[arm].append((costs[base], costs[trainer]))
+    plain = [one for found in pairs.values() for one, _ in found[1:]]  # the first round warms up
+    data, step = (1000 * statistics.median(part) for part in zip(*plain, strict=True))
     lines = ["| switch | data, ms | step, ms | together, by published |", "|---|---|---|---|"]
-    for arm, (cutting, training) in parts.items():
-        ratio = (cutting + training) / sum(parts[base])
-        lines.append(f"| {arm} | {1000 * cutting:.1f} | {1000 * training:.0f} | {ratio:.2f} |")
-    plain = window_seconds(given.window, ())
+    lines.append(f"| {PUBLISHED} | {data:.1f} | {step:.0f} | 1.00 |")
+    for arm, found in pairs.items():
+        data, step = (
+            1000 * statistics.median(p) for p in zip(*(x for _, x in found[1:]), strict=True)
+        )
+        ratio = statistics.median(sum(ours) / sum(theirs) for theirs, ours in found[1:])
+        lines.append(f"| {arm} | {data:.1f} | {step:.0f} | {ratio:.2f} |")
+    plain_window = window_seconds(given.window, ())
     for axes in ((0, 1), (0, 1, 2)):
-        ratio = window_seconds(given.window, axes) / plain
+        ratio = window_seconds(given.window, axes) / plain_window
         lines += ["", f"`mirror_axes` {list(axes)}: inference takes {ratio:.1f} times as long."]
     return lines
 
 
 def parts_of_a_step(
-    volumes: list[Volume], folder: Path, edges: Sequence[int], options: Mapping[str, Any]
+    volumes: list[Volume],
+    folder: Path,
+    edges: Sequence[int],
+    options: Mapping[str, Any],
+    filters: int = 8,
 ) -> list[str]:
     """Where the time of a step goes, by the clock, in a tracked training."""
     tracker = Tracker(
         folder, tracking_uri=str(folder / "mlflow.db"), experiment_name="cost",
         run_name="cost", stage="train", parameters={},
     )  # fmt: skip
-    trainer = build(volumes, folder, edges, options, tracker)
+    trainer = build(volumes, folder, edges, options, tracker, filters)
     return share_table(breakdown(trainer, tracker, cuda=False))
 
 
@@ -191,8 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f" of 8 filters, windows of {window}, four labeled and four unlabeled ones, volumes of noise;"
             " written by `python benchmarks/recipe_cost.py`.",
             "",
-            f"Each switch alone. CPU time, median of {given.steps} rounds in turn; data: {given.batches} batches"
-            " in each round.",
+            f"Each switch alone, in turn with the published values. CPU time, median of {given.steps} rounds; data:"
+            f" {given.batches} batches in each round.",
             "",
             *switches(volumes, folder, given),
             "",
@@ -203,6 +221,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "## The same with all switches of `recipe.yaml`",
             "",
             *parts_of_a_step(volumes, folder / "recipe", given.window, RECIPE),
+            "",
+            "## The same with all switches, with the 16 filters of the published V-Net",
+            "",
+            *parts_of_a_step(volumes, folder / "wide", given.window, RECIPE, filters=16),
         ]
     given.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
