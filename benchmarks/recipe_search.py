@@ -22,13 +22,14 @@ from statistics import mean, stdev
 from typing import Any
 
 import yaml
+from method_comparison import boards as compared_boards
 
 from medsemi.comparison.jobs import Arm, Plan, run_arm
 from medsemi.comparison.records import collect
 from medsemi.comparison.stage_runs import Tracked
 from medsemi.data.manifest import load_manifest
 from medsemi.errors import MedsemiError
-from medsemi.evaluation.statistics import compare
+from medsemi.evaluation.statistics import Difference, compare
 
 ROOT = Path(__file__).resolve().parents[1]
 BOARDS = Path(__file__).with_suffix(".yaml")
@@ -162,6 +163,43 @@ def rows(board: str) -> Iterator[dict[str, str]]:
         }
 
 
+def beside_the_comparison(board: str) -> list[str]:
+    """Trials with several seeds against trainings of `method_comparison.py` with the same split and steps."""
+    described = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["boards"][board]
+    if "compared" not in described:
+        return []
+    other = compared_boards()[described["compared"]]
+    page = f"[{other.described['title']}](method_comparison/{other.name}.md)"
+    lines = []
+    for name, trial in trials(board).items():
+        records = _records(trial)
+        for method in dict.fromkeys(record.method for record in other.records):
+            theirs = other.dice(method)
+            shared = sorted(set(records) & set(theirs))
+            if len(shared) > 1:
+                found = compare({s: case_dice(records[s]) for s in shared}, theirs, other.patients)
+                cells = (
+                    name,
+                    method,
+                    ", ".join(map(str, shared)),
+                    _told(found),
+                    f"{found.seed_sd:.3f}",
+                )
+                lines.append(f"| {' | '.join(cells)} | {found.better} of {found.patients} |")
+    head = [
+        "",
+        f"Against the trainings of {page}:",
+        "",
+        "| trial | against | seeds | difference | SD over seeds | better |",
+        "|---|---|---|---|---|---|",
+    ]
+    return [*head, *lines] if lines else []
+
+
+def _told(found: Difference) -> str:
+    return f"{found.mean:+.3f} [{found.interval[0]:+.3f}, {found.interval[1]:+.3f}]"
+
+
 def _against(
     by_seed: Mapping[int, Mapping[str, float]],
     base: Mapping[int, Mapping[str, Any]],
@@ -174,9 +212,8 @@ def _against(
     ours = {seed: by_seed[seed] for seed in shared}
     theirs = {seed: case_dice(base[seed]) for seed in shared}
     found = compare(ours, theirs, patients)
-    interval = f"[{found.interval[0]:+.3f}, {found.interval[1]:+.3f}]"
     return {
-        "against published": f"{found.mean:+.3f} {interval}",
+        "against published": _told(found),
         "better": f"{found.better} of {found.patients}",
     }
 
@@ -224,6 +261,7 @@ def report() -> None:
         lines += ["", f"## {board}", "", "| " + " | ".join(table[0]) + " |"]
         lines += ["|" + "---|" * len(table[0])]
         lines += ["| " + " | ".join(row.values()) + " |" for row in table]
+        lines += beside_the_comparison(board)
         dates = sorted(r["date"][:10] for t in trials(board).values() for r in _records(t).values())
         lines += ["", f"Trained {dates[0]} to {dates[-1]}; seeds {sorted(known)}."]
         if missing:
