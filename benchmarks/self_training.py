@@ -163,10 +163,12 @@ def report() -> None:
         " last checkpoint, validation cases; differences are paired by patient and seed, intervals are of the"
         " studentized bootstrap. Minutes are of training alone, without the making of the labels.",
     ]
-    for board in boards().values():
-        records = known(board)
+    found = [(board, known(board)) for board in boards().values()]
+    for board, records in found:
         if records:
             lines += ["", *table(board, records)]
+    if not any(records for _, records in found):
+        lines += ["", "Not measured yet."]
     with write_atomically(REPORT) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
