@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Events
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,19 +42,6 @@ class Slices:
         return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
 
 
-class StopAt:
-    """Ends a training with an error, as a full disk would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def attach(self, engine: SemiSupervisedTrainer) -> None:
-        @engine.on(Events.ITERATION_COMPLETED)
-        def stop(engine: SemiSupervisedTrainer) -> None:
-            if engine.state.iteration == self.step:
-                raise OSError("no space left")
-
-
 def method_of(name: str) -> Method:
     torch.manual_seed(0)
     network = UNet2D(out_channels=2, filters=2)
@@ -78,12 +65,14 @@ def exported(folder: Path) -> dict[str, dict[str, Tensor]]:
 
 
 @each_method
-def test_every_method_trains_with_it_and_continues(entry: MethodEntry, tmp_path: Path) -> None:
+def test_every_method_trains_with_it_and_continues(
+    entry: MethodEntry, tmp_path: Path, stop_at: Callable[[int], object]
+) -> None:
     whole = trainer_of(entry, tmp_path / "whole", deep_supervision=0.5)
     whole.run()
     assert (whole.scales is None) == (entry.name in OWN_HEADS)
     with pytest.raises(OSError, match="no space left"):
-        trainer_of(entry, tmp_path / "parts", StopAt(2), deep_supervision=0.5).run()
+        trainer_of(entry, tmp_path / "parts", stop_at(2), deep_supervision=0.5).run()
     trainer_of(entry, tmp_path / "parts", deep_supervision=0.5).run()
     one, again = exported(tmp_path / "whole"), exported(tmp_path / "parts")
     for name, weights in one.items():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Events
 from torch import Tensor, nn
 
 from medsemi.batch import Batch, Sub
@@ -34,19 +34,6 @@ class Noise:
         label = (image[:, 0] > 0.5).to(torch.uint8)
         other = torch.rand(2, 1, 6, 6, 6, generator=generator)
         return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
-
-
-class StopAt:
-    """Ends a training with an error, as a full disk would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def attach(self, engine: SemiSupervisedTrainer) -> None:
-        @engine.on(Events.ITERATION_COMPLETED)
-        def stop(engine: SemiSupervisedTrainer) -> None:
-            if engine.state.iteration == self.step:
-                raise OSError("no space left")
 
 
 def weights(path: Path) -> dict[str, Tensor]:
@@ -99,13 +86,13 @@ def trained(entry: MethodEntry, folder: Path, handlers: tuple = (), **options: o
 
 @pytest.mark.parametrize("entry", METHODS, ids=lambda entry: entry.name)
 def test_every_method_trains_with_the_recipe_and_continues(
-    entry: MethodEntry, tmp_path: Path
+    entry: MethodEntry, tmp_path: Path, stop_at: Callable[[int], object]
 ) -> None:
     if 3 not in entry.dims:
         pytest.skip("takes slices alone")
     whole = trained(entry, tmp_path / "whole", **RECIPE)
     with pytest.raises(OSError, match="no space left"):
-        trained(entry, tmp_path / "parts", (StopAt(2),), **RECIPE)
+        trained(entry, tmp_path / "parts", (stop_at(2),), **RECIPE)
     parts = trained(entry, tmp_path / "parts", **RECIPE)
     names = {path.name for path in whole.glob("*.pt")} - {"last.pt"}
     learns = any(p.requires_grad for p in method_of(entry).inference_network.parameters())

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,24 +66,13 @@ def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-class StopAt:
-    """Ends a training with an error, as a full disk would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def attach(self, engine: SemiSupervisedTrainer) -> None:
-        @engine.on(Events.ITERATION_COMPLETED)
-        def stop(engine: SemiSupervisedTrainer) -> None:
-            if engine.state.iteration == self.step:
-                raise OSError("no space left")
-
-
 @pytest.mark.parametrize("stop", [1, 2, 5])
-def test_a_stopped_training_ends_with_the_same_bits(tmp_path: Path, stop: int) -> None:
+def test_a_stopped_training_ends_with_the_same_bits(
+    tmp_path: Path, stop: int, stop_at: Callable[[int], object]
+) -> None:
     trainer(tmp_path / "whole").run()
     with pytest.raises(OSError, match="no space left"):
-        trainer(tmp_path / "parts", handlers=[StopAt(stop)]).run()
+        trainer(tmp_path / "parts", handlers=[stop_at(stop)]).run()
     assert not (tmp_path / "parts" / "model.pt").exists()
     trainer(tmp_path / "parts").run()
     for name in ("student", "teacher", "model"):
