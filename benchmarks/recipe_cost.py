@@ -5,8 +5,8 @@ Usage: python benchmarks/recipe_cost.py [--window 64 64 32] [--steps 5] [--batch
 
 A step trains BCP on noise; its data are cut from volumes in memory-mapped files. Both parts are
 measured apart, because geometry is drawn for a third of the windows and so needs many batches.
-Each switch takes turns with the published values, and a number is the median of its rounds. Time is that of this process, not of
-the clock, so that what else runs on the machine counts little. The parts of a step are those of
+Each switch takes turns with the published values, and a number is the median of its rounds. Time is
+that of this process, not of the clock, so that what else runs on the machine counts little. The parts of a step are those of
 `training_speed.py`, of a tracked training with all switches of `recipe.yaml` and of one without any.
 """
 
@@ -207,7 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "",
             f"{datetime.date.today()}, {platform.machine()} CPU, one thread, torch {torch.__version__}; BCP, V-Net"
             f" of 8 filters, windows of {window}, four labeled and four unlabeled ones, volumes of noise;"
-            " written by `python benchmarks/recipe_cost.py`.",
+            f" written by `python benchmarks/recipe_cost.py --window {' '.join(map(str, given.window))}"
+            f" --steps {given.steps} --batches {given.batches}`.",
             "",
             f"Each switch alone, in turn with the published values. CPU time, median of {given.steps} rounds; data:"
             f" {given.batches} batches in each round.",
