@@ -15,6 +15,7 @@ COMMON = {
     "bundle_root", "dataset_dir", "manifest", "output_dir", "tracking_uri", "experiment_name",
     "run_name", "seed", "device", "amp", "num_workers",
 }  # fmt: skip
+TRAINING = ("pretrain", "train", "supervised", "method_pretrain", "method")
 # Keys of the left-atrium bundle that another one does without, and why.
 WITHOUT = {
     "left_atrium_mri_cfcnet": {
@@ -57,3 +58,17 @@ def test_it_takes_the_keys_of_the_left_atrium(bundle: Path) -> None:
         for folder in (bundle.parent / "left_atrium_mri_bcp", bundle)
     )
     assert wanted - here == WITHOUT.get(bundle.name, {}).keys()
+
+
+@pytest.mark.parametrize("workflow", TRAINING)
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_the_switches_of_the_recipe_reach_every_trainer(bundle: Path, workflow: str) -> None:
+    common, described = (
+        yaml.safe_load((bundle / "configs" / f"{name}.yaml").read_text())
+        for name in ("common", workflow)
+    )
+    trainer = described["train"]["trainer"]
+    for switch in ("gradient_clip", "weight_average", "deep_supervision"):
+        assert common["shared_settings"][switch] == f"@{switch}"
+        assert trainer[switch] == f"@{switch}"
+    assert trainer["intensity"] == "@intensity"
