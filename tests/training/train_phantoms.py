@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 from ignite.engine import Events
+from monai.networks.nets import DynUNet
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
-from torch import nn
 
 from medsemi.data.manifest import load_manifest
 from medsemi.data.streams import StepStream
@@ -23,19 +23,17 @@ from medsemi.methods.bcp import BCP
 from medsemi.training.trainer import SemiSupervisedTrainer
 
 
-def network() -> nn.Module:
+def network() -> DynUNet:
     """Batch norm and dropout: both carry state or randomness that a resume must get right."""
-    return nn.Sequential(
-        nn.Conv3d(1, 4, 3, padding=1),
-        nn.BatchNorm3d(4),
-        nn.ReLU(),
-        nn.Dropout3d(0.5),
-        nn.Conv3d(4, 2, 1),
-    )
+    strides = [1, 2, 2]
+    return DynUNet(
+        3, 1, 2, kernel_size=[3] * 3, strides=strides, upsample_kernel_size=strides[1:],
+        filters=[4, 4, 4], norm_name="batch", dropout=0.5,
+    )  # fmt: skip
 
 
 def main(data: Path, output: Path, steps: int, workers: int, pause: float = 0.0) -> None:
-    """Train; a checkpoint is written at every second step."""
+    """Train with deep supervision, whose heads are state too; a checkpoint at every second step."""
     torch.set_num_threads(1)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1:
@@ -71,6 +69,7 @@ def main(data: Path, output: Path, steps: int, workers: int, pause: float = 0.0)
         settings={"steps": steps},
         num_workers=workers,
         checkpoint_interval=2,
+        deep_supervision=0.5,
     )
     trainer.logger.setLevel(logging.WARNING)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: time.sleep(pause))
