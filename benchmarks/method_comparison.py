@@ -284,26 +284,38 @@ def _write_section(document: Path, section: str) -> None:
     document.write_text(with_section(before, BEGIN, END, section), encoding="utf-8")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train what is missing of a board, or write the pages; 1 if a training failed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def board_parser(description: str | None) -> argparse.ArgumentParser:
+    """What every script asks that trains on a board."""
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--board", choices=list(boards()))
     parser.add_argument("--dataset", type=Path, help="folder with images/ and labels/")
     parser.add_argument("--runs", type=Path, help="where trainings lie")
-    parser.add_argument(
-        "--methods", default="", help="by comma; supervised and those of the board by default"
-    )
     parser.add_argument("--seeds", default="", help="by comma; those of the board by default")
-    parser.add_argument("--shard", default="0/1", help="I/N: every N-th training, from I")
     parser.add_argument("--report", action="store_true", help="only write the pages")
+    return parser
+
+
+def started(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse, with logs on and one thread per training; ends where a training lacks its folders."""
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if not given.report and None in (given.board, given.dataset, given.runs):
+        parser.error("--board, --dataset and --runs are needed to train; or give --report")
+    return given
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is missing of a board, or write the pages; 1 if a training failed."""
+    parser = board_parser(__doc__)
+    parser.add_argument(
+        "--methods", default="", help="by comma; supervised and those of the board by default"
+    )
+    parser.add_argument("--shard", default="0/1", help="I/N: every N-th training, from I")
+    given = started(parser, arguments)
     if given.report:
         report()
         return 0
-    if None in (given.board, given.dataset, given.runs):
-        parser.error("--board, --dataset and --runs are needed to train; or give --report")
     board = boards()[given.board]
     plan = board.plan(given.dataset, given.runs / board.name)
     if given.seeds:

@@ -10,11 +10,8 @@ a record in `self_training/` is not repeated. Validation cases, last checkpoint 
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
-import logging
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,10 +19,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from method_comparison import Board, boards
+from method_comparison import Board, board_parser, boards, started
 
 from medsemi.atomic import write_atomically
-from medsemi.comparison.stage_runs import from_folder, read_scores
+from medsemi.comparison.stage_runs import StageRun, from_folder, read_scores
 from medsemi.comparison.summary import Spread
 from medsemi.comparison.timing import elapsed
 from medsemi.data.rounds import keep_stable, read_pseudo_labels
@@ -62,7 +59,7 @@ def record(board: Board, seed: int, output: Path) -> dict[str, Any]:
     unlabeled = board.plan(ROOT, output).manifest.unlabeled
     patients = {case.case_id: case.patient for case in unlabeled}
     rounds = [round_of(output, number, patients) for number in range(len(KEEP) + 1)]
-    tags = (from_folder(output / "round_0" / STAGE) or _missing(output)).tags
+    tags = finished(output / "round_0" / STAGE).tags
     return {
         "board": board.name,
         "seed": seed,
@@ -77,7 +74,7 @@ def record(board: Board, seed: int, output: Path) -> dict[str, Any]:
 def round_of(output: Path, number: int, patients: Mapping[str, str]) -> dict[str, Any]:
     """One round: the labels that it learned from, and the Dice of each validation case."""
     folder = output / f"round_{number}" / STAGE
-    run = from_folder(folder) or _missing(folder)
+    run = finished(folder)
     scored = sorted(folder.glob("validation/step_*"))[-1]
     cases = read_scores(scored / "cases.csv")[NETWORK]
     steps = max(row.step for row in run.history)
@@ -97,9 +94,17 @@ def round_of(output: Path, number: int, patients: Mapping[str, str]) -> dict[str
     return found
 
 
-def _missing(folder: Path) -> Any:  # noqa: ANN401
-    msg = f"{folder} holds no finished run."
-    raise ValueError(msg)
+def finished(folder: Path) -> StageRun:
+    """What is known of a training.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    run = from_folder(folder)
+    if run is None:
+        msg = f"{folder} holds no finished run."
+        raise ValueError(msg)
+    return run
 
 
 def known(board: Board) -> list[dict[str, Any]]:
@@ -175,20 +180,10 @@ def report() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train what is missing of a board, or write the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--board", choices=list(boards()))
-    parser.add_argument("--dataset", type=Path, help="folder with images/ and labels/")
-    parser.add_argument("--runs", type=Path, help="where trainings lie")
-    parser.add_argument("--seeds", default="", help="by comma; those of the board by default")
-    parser.add_argument("--report", action="store_true", help="only write the tables")
-    given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    given = started(board_parser(__doc__), arguments)
     if given.report:
         report()
         return 0
-    if None in (given.board, given.dataset, given.runs):
-        parser.error("--board, --dataset and --runs are needed to train; or give --report")
     board = boards()[given.board]
     done = {int(one["seed"]) for one in known(board)}
     for seed in map(int, given.seeds.split(",")) if given.seeds else board.described["seeds"]:
