@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 all well, 1 usage or model error, 2 part of the cases failed, 3 all did,
-        4 the output folder is in use, 130 interrupted.
+        4 the output folder is in use, not writable or too full, 130 interrupted.
     """
     try:
         given = build_parser().parse_args(arguments)

@@ -92,8 +92,8 @@ def check_training_data(
     Raises:
         ManifestError: a file is missing or unreadable, image and label differ in shape or
             affine, an image has several channels, a label has values outside the classes, a
-            volume has NaN or infinity, or two subsets hold the same image, also after changes to
-            its file (see `likeness`).
+            volume has NaN or infinity, or two subsets hold the same image, after changes to its
+            file only where one of them is scored (see `leaks`).
     """
     _check(manifest, _TRAINING_ROLES, Path(dataset_dir), cache_dir)
 

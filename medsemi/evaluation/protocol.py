@@ -9,6 +9,7 @@ import torch
 from monai.inferers import Inferer, SlidingWindowInferer
 from torch import Tensor
 
+from medsemi.errors import ConfigError
 from medsemi.parts.mirrors import mirrored_logits
 
 
@@ -33,7 +34,7 @@ class WindowInference(Inferer):
             window in all 2^n forms, whose probabilities are averaged.
 
     Raises:
-        ValueError: if the arguments contradict each other.
+        ConfigError: if the arguments contradict each other.
     """
 
     def __init__(
@@ -136,20 +137,20 @@ def _check(window: tuple[int, ...], stride: tuple[int, ...], average: str, weigh
         1 <= step <= edge for edge, step in zip(window, stride, strict=True)
     )
     if not fits:
-        raise ValueError(
+        raise ConfigError(
             f"stride is {stride} for the window {window}; "
             "give one step of 1 to the window's edge for each axis."
         )
     if average not in ("probability", "logits"):
-        raise ValueError(f"average is {average!r}; use 'probability' or 'logits'.")
+        raise ConfigError(f"average is {average!r}; use 'probability' or 'logits'.")
     if weighting not in ("constant", "gaussian"):
-        raise ValueError(f"weighting is {weighting!r}; use 'constant' or 'gaussian'.")
+        raise ConfigError(f"weighting is {weighting!r}; use 'constant' or 'gaussian'.")
 
 
 def _checked_axes(axes: Sequence[int], count: int) -> tuple[int, ...]:
     chosen = tuple(int(axis) for axis in axes)
     if len(set(chosen)) != len(chosen) or not all(0 <= axis < count for axis in chosen):
-        raise ValueError(
+        raise ConfigError(
             f"mirror_axes is {list(axes)}; name each of 0 to {count - 1} at most once."
         )
     return chosen

@@ -11,6 +11,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from medsemi.data.stretching import nearest_indices
+from medsemi.errors import ConfigError
 from medsemi.evaluation.protocol import WindowInference
 
 
@@ -29,7 +30,7 @@ class SliceWindowInference(Inferer):
         mirror_axes: axes of a slice, 0 and 1, along which windows are mirrored as well.
 
     Raises:
-        ValueError: if the arguments contradict each other.
+        ConfigError: if the arguments contradict each other.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class StretchedSliceInference(Inferer):
         slices_per_batch: slices in one forward pass.
 
     Raises:
-        ValueError: if `size` has not two edges.
+        ConfigError: if `size` has not two edges.
 
     Source: BCP, `utils/val_2d.py` (test_single_volume), inherited from SSL4MIS.
     """
@@ -104,7 +105,7 @@ class StretchedSliceInference(Inferer):
 
 def _check_plane(size: Sequence[int]) -> None:
     if len(size) != 2:
-        raise ValueError(f"the window is {tuple(size)}; give the 2 edges of a slice, in pixels.")
+        raise ConfigError(f"the window is {tuple(size)}; give the 2 edges of a slice, in pixels.")
 
 
 def as_planes(volumes: Tensor) -> Tensor:

@@ -81,6 +81,7 @@ class CFCNet(Method):
         network: nn.Module,
         network_high: nn.Module | None = None,
         *,
+        rampup_steps: int,
         views: FrequencyViews | None = None,
         mix: UCFMix | None = None,
         teacher_rule: TeacherRule = "mean",
@@ -88,7 +89,6 @@ class CFCNet(Method):
         ema_decay: float = 0.99,
         ema_buffers: BufferRule = "average",
         consistency_weight: float = 0.5,
-        rampup_steps: int = 12_000,
         cross_weight: float = 1.0,
         full_weight: float = 1.0,
         mix_weight: float = 0.5,
@@ -107,6 +107,7 @@ class CFCNet(Method):
         Args:
             network: the student of the low view; returns logits (batch, classes, *space).
             network_high: the student of the high view; None is a copy of `network`.
+            rampup_steps: length of the ramp, about 40 % of the training.
             views: how views are made; None is `FrequencyViews()`.
             mix: how UCF-Mix chooses its blocks; None is `UCFMix()`.
             teacher_rule: what the teacher follows: the `mean` of both students; `two`: it is two
@@ -118,7 +119,6 @@ class CFCNet(Method):
             ema_buffers: what the teacher's batch-norm statistics follow, see `update_teacher`.
             consistency_weight: weight of all unlabeled terms after the ramp; 0.1 without a trained
                 start.
-            rampup_steps: length of the ramp, about 40 % of the training.
             cross_weight: weight of the cross-frequency consistency; 0 leaves it out.
             full_weight: weight of the full-frequency consistency; 0 leaves it out.
             mix_weight: weight of UCF-Mix; 0 leaves its forward passes out.

@@ -6,6 +6,8 @@ import re
 
 from torch import nn
 
+from medsemi.errors import ConfigError
+
 # Without the last one, which makes the logits.
 DECODER_STAGES = (
     ("decoder.block_six", "decoder.block_seven", "decoder.block_eight"),  # VNet
@@ -32,11 +34,11 @@ def out_channels(part: nn.Module) -> int:
     """Return the channels that the last convolution of a part makes.
 
     Raises:
-        ValueError: if it has no convolution.
+        ConfigError: if it has no convolution.
     """
     channels = [getattr(module, "out_channels", None) for module in part.modules()]
     known = [count for count in channels if count is not None]
     if not known:
         msg = f"{type(part).__name__} has no convolution, so that its channels are not known."
-        raise ValueError(msg)
+        raise ConfigError(msg)
     return int(known[-1])

@@ -13,6 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from medsemi.errors import ConfigError
+
 CHANNELS = (16, 32, 64, 128, 256)
 DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)
 SLOPE = 0.01  # of the leaky ReLU
@@ -121,7 +123,7 @@ class UNet2D(nn.Module):
         norm: `batch`, as published, or `instance`.
 
     Raises:
-        ValueError: if there is no such norm.
+        ConfigError: if there is no such norm.
     """
 
     def __init__(
@@ -134,7 +136,9 @@ class UNet2D(nn.Module):
     ) -> None:
         super().__init__()
         if norm not in NORMS:
-            raise ValueError(f"norm is {norm!r}; use one of {', '.join(NORMS)}.")
+            raise ConfigError(f"norm is {norm!r}; use one of {', '.join(NORMS)}.")
+        if filters < 1:
+            raise ConfigError(f"filters is {filters}; give 1 or more.")
         channels = tuple(filters * width // CHANNELS[0] for width in CHANNELS)
         self.encoder = _Encoder(in_channels, channels, dropout, norm)
         self.decoder = _Decoder(out_channels, channels, norm)

@@ -14,6 +14,8 @@ import math
 
 from torch import Tensor, nn
 
+from medsemi.errors import ConfigError
+
 _CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _UP_CONV: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _DROPOUT: dict[int, type[nn.Module]] = {2: nn.Dropout2d, 3: nn.Dropout3d}
@@ -29,9 +31,9 @@ class _Layers:
 
     def __init__(self, spatial_dims: int, norm: str, norm_affine: bool) -> None:
         if spatial_dims not in _CONV:
-            raise ValueError(f"spatial_dims is {spatial_dims}; use 2 or 3.")
+            raise ConfigError(f"spatial_dims is {spatial_dims}; use 2 or 3.")
         if norm not in NORMS:
-            raise ValueError(f"norm is {norm!r}; use one of {', '.join(NORMS)}.")
+            raise ConfigError(f"norm is {norm!r}; use one of {', '.join(NORMS)}.")
         self.dims = spatial_dims
         self.norm = norm
         self.affine = norm_affine
@@ -157,7 +159,7 @@ class VNet(nn.Module):
             convolution, in train mode only.
 
     Raises:
-        ValueError: for an unknown `spatial_dims` or `norm`.
+        ConfigError: for an unknown `spatial_dims` or `norm`.
     """
 
     def __init__(
@@ -171,6 +173,8 @@ class VNet(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
+        if filters < 1:
+            raise ConfigError(f"filters is {filters}; give 1 or more.")
         layers = _Layers(spatial_dims, norm, norm_affine)
         self.encoder = _Encoder(layers, in_channels, filters, dropout)
         self.decoder = _Decoder(layers, out_channels, filters, dropout)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from medsemi.errors import ConfigError
 from medsemi.parts.losses import probabilities
 
 Consistency = Callable[[Tensor, Tensor], Tensor]
@@ -43,9 +44,9 @@ def consistency_form(name: str) -> Consistency:
     """Return the consistency called `name`.
 
     Raises:
-        ValueError: if there is none of that name.
+        ConfigError: if there is none of that name.
     """
     if name not in CONSISTENCY_FORMS:
         msg = f"consistency is '{name}'; it must be one of {', '.join(CONSISTENCY_FORMS)}."
-        raise ValueError(msg)
+        raise ConfigError(msg)
     return CONSISTENCY_FORMS[name]

@@ -3,7 +3,7 @@
 The low band is a low-pass at the size of the window, the high band is what it leaves: the sum is
 the window whatever the filter, for any size, and both bands lie where the label lies. Sub-bands of
 half the size, enlarged again (XNet, `tools/wavelet3D.py`), do not: theirs are displaced by up to
-two voxels. The same code serves 2D and 3D, on any device, and can be differentiated.
+2.35 voxels. The same code serves 2D and 3D, on any device, and can be differentiated.
 """
 
 from __future__ import annotations

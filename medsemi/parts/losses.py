@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from medsemi.errors import ConfigError
+
 RegionDice = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -80,11 +82,11 @@ def dice_form(name: str) -> RegionDice:
     """Return the Dice loss called `name`.
 
     Raises:
-        ValueError: if there is none of that name.
+        ConfigError: if there is none of that name.
     """
     if name not in DICE_FORMS:
         msg = f"dice is '{name}'; it must be one of {', '.join(DICE_FORMS)}."
-        raise ValueError(msg)
+        raise ConfigError(msg)
     return DICE_FORMS[name]
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from medsemi.errors import ConfigError
+
 BufferRule = Literal["keep", "average", "copy"]
 
 
@@ -16,11 +18,11 @@ def frozen_copy(network: nn.Module) -> nn.Module:
     """Return an independent copy of `network` whose parameters take no gradient.
 
     Raises:
-        ValueError: if the network holds parameters that have no values yet (lazy modules).
+        ConfigError: if the network holds parameters that have no values yet (lazy modules).
     """
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in network.parameters()):
         msg = "A network with lazy modules cannot be copied: run it once before it gets a teacher."
-        raise ValueError(msg)
+        raise ConfigError(msg)
     return copy.deepcopy(network).requires_grad_(False)
 
 

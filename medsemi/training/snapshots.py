@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ignite.engine import Events
 
+from medsemi.errors import ConfigError
 from medsemi.training.checkpoint import save_weights
 from medsemi.training.trainer import SemiSupervisedTrainer
 
@@ -27,10 +28,10 @@ class Snapshots:
             shares: of the steps of the training, each between 0 and 1.
 
         Raises:
-            ValueError: if a share is not between 0 and 1.
+            ConfigError: if a share is not between 0 and 1.
         """
         if not all(0 < share < 1 for share in shares):
-            raise ValueError(f"shares are {list(shares)}; each must be between 0 and 1.")
+            raise ConfigError(f"shares are {list(shares)}; each must be between 0 and 1.")
         self.output_dir, self.shares = Path(output_dir), tuple(sorted(shares))
 
     def attach(self, engine: SemiSupervisedTrainer) -> None:

@@ -50,7 +50,7 @@ class Tracker:
             tracking_uri: an MLflow server, `sqlite:///` and a path, or a path that ends in `.db`.
             experiment_name: one per bundle.
             run_name: shown in the dashboard.
-            stage: pretrain, train, supervised or evaluate.
+            stage: pretrain, train, supervised, the name of a method, evaluate, ...
             parameters: everything that the result depends on.
             tags: further tags, such as digests of data and manifest.
             flush_every_seconds: between two writes.

@@ -88,7 +88,7 @@ class SemiSupervisedTrainer(Trainer):
             handlers: ignite handlers, attached in order.
 
         Raises:
-            ConfigError: if a setting does not fit the machine.
+            ConfigError: if a setting cannot be, or does not fit the machine or the networks.
         """
         device = torch.device(device)
         super().__init__(

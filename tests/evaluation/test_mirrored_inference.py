@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from medsemi.errors import ConfigError
 from medsemi.evaluation.protocol import WindowInference
 from medsemi.parts.mirrors import mirrored_logits
 from medsemi.prediction.bundle_network import read_plan
@@ -39,5 +40,5 @@ def test_prediction_takes_the_axes_of_the_inferer() -> None:
 
 @pytest.mark.parametrize("axes", [[3], [0, 0], [-1]])
 def test_axes_that_cannot_be_are_named(axes: list[int]) -> None:
-    with pytest.raises(ValueError, match="mirror_axes"):
+    with pytest.raises(ConfigError, match="mirror_axes"):
         WindowInference((8, 8, 8), mirror_axes=axes)

@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
 from torch import Tensor, nn
 
+from medsemi.errors import ConfigError
 from medsemi.evaluation.protocol import WindowInference, labels_from, published_protocol
 
 
@@ -187,5 +188,5 @@ def test_a_tie_is_background() -> None:
     ],
 )
 def test_arguments_that_contradict_are_named(arguments: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ConfigError, match=words):
         WindowInference((8, 8), **arguments)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from scipy.ndimage import zoom
 from torch import Tensor
 
 from medsemi.data.stretching import nearest_indices
+from medsemi.errors import ConfigError
 from medsemi.evaluation.metrics import score_case
 from medsemi.evaluation.protocol import WindowInference, labels_from
 from medsemi.evaluation.slice_protocol import SliceWindowInference, StretchedSliceInference
@@ -96,7 +97,7 @@ def test_the_grid_of_the_file_is_kept(inference: SliceWindowInference) -> None:
 
 
 def test_a_window_of_three_axes_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 edges"):
+    with pytest.raises(ConfigError, match="2 edges"):
         SliceWindowInference((8, 8, 8))
 
 

@@ -79,7 +79,10 @@ def test_the_defaults_are_those_of_the_lineage() -> None:
     defaults = {k: p.default for k, p in inspect.signature(CFCNet).parameters.items()}
     assert (defaults["teacher_rule"], defaults["low_share"]) == ("mean", 0.99)
     assert (defaults["ema_decay"], defaults["ema_buffers"]) == (0.99, "average")
-    assert (defaults["consistency_weight"], defaults["rampup_steps"]) == (0.5, 12_000)
+    assert (defaults["consistency_weight"], defaults["rampup_steps"]) == (
+        0.5,
+        inspect.Parameter.empty,
+    )
     assert [defaults[f"{name}_weight"] for name in ("cross", "full", "mix", "dice")] == [
         1.0,
         1.0,
@@ -88,12 +91,12 @@ def test_the_defaults_are_those_of_the_lineage() -> None:
     ]
     assert (defaults["min_voxels"], defaults["confidence"]) == (1, 0.0)
     assert defaults["full_view_supervision"] == 0.0
-    net = CFCNet(network())
+    net = CFCNet(network(), rampup_steps=12_000)
     assert (net.views, net.mix) == (FrequencyViews(), UCFMix())
 
 
 def test_all_three_start_as_one_network() -> None:
-    net = CFCNet(start := network())
+    net = CFCNet(start := network(), rampup_steps=12_000)
     state = start.state_dict()
     for copied in (*students(net), net.teacher):
         for name, value in copied.state_dict().items():
@@ -258,7 +261,7 @@ def test_equal_views_of_one_start_never_part() -> None:
 
 
 def test_the_teacher_answers_alike_in_both_modes() -> None:
-    net = CFCNet(network(dropout=0.5))
+    net = CFCNet(network(dropout=0.5), rampup_steps=12_000)
     image = batch().unlabeled.image
     assert torch.equal(net.train().teacher(image), net.eval().teacher(image))
     assert net.train().student_low.network.training
@@ -318,27 +321,34 @@ def test_two_teachers_follow_one_student_each() -> None:
 @pytest.mark.parametrize("rule", ["mean", "alternate"])
 def test_a_mean_of_students_that_start_apart_is_refused(rule: str) -> None:
     with pytest.raises(ConfigError, match="broken network"):
-        CFCNet(network(0), network(1), teacher_rule=rule)
-    CFCNet(network(0), network(0), teacher_rule=rule)
+        CFCNet(network(0), network(1), teacher_rule=rule, rampup_steps=12_000)
+    CFCNet(network(0), network(0), teacher_rule=rule, rampup_steps=12_000)
 
 
 @pytest.mark.parametrize("rule", ["two", "low"])
 def test_students_may_start_apart_under_other_rules(rule: str) -> None:
-    assert run(CFCNet(network(0), network(1), teacher_rule=rule, mix=UCFMix(blocks=2)), batch())
+    assert run(
+        CFCNet(
+            network(0), network(1), teacher_rule=rule, mix=UCFMix(blocks=2), rampup_steps=12_000
+        ),
+        batch(),
+    )
 
 
 @pytest.mark.parametrize("rule", ["mean", "low", "alternate"])
 def test_weights_of_two_architectures_are_not_averaged(rule: str) -> None:
     with pytest.raises(ConfigError, match="architecture; take 'two'"):
-        CFCNet(network(), network(width=6), teacher_rule=rule)
-    net = CFCNet(network(), network(width=6), teacher_rule="two", mix=UCFMix(blocks=2))
+        CFCNet(network(), network(width=6), teacher_rule=rule, rampup_steps=12_000)
+    net = CFCNet(
+        network(), network(width=6), teacher_rule="two", mix=UCFMix(blocks=2), rampup_steps=12_000
+    )
     run(net, batch()).total.backward()
     net.after_step(0)
 
 
 def test_an_unknown_rule_is_refused() -> None:
     with pytest.raises(ConfigError, match="mean, two, low, alternate"):
-        CFCNet(network(), teacher_rule="median")
+        CFCNet(network(), teacher_rule="median", rampup_steps=12_000)
 
 
 def test_blocks_that_do_not_fit_are_refused_before_the_step() -> None:
@@ -433,7 +443,7 @@ def test_the_weights_of_stage_0_start_all_three() -> None:
     pretraining = RandomViewPretraining(network(5))
     start = network(6)
     start.load_state_dict(pretraining.inference_network.state_dict())
-    net = CFCNet(start)
+    net = CFCNet(start, rampup_steps=12_000)
     image = batch().unlabeled.image
     expected = pretraining.student(image)
     for copied in (*students(net), net.teacher):

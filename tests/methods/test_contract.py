@@ -67,7 +67,7 @@ METHODS: dict[str, Callable[[nn.Module], Method]] = {
         network, student_passes=1, teacher_passes=1, teacher_mode="eval", component_filter=False
     ),
     "random views": RandomViewPretraining,
-    "cfcnet": lambda network: CFCNet(network, mix=UCFMix(blocks=2)),
+    "cfcnet": lambda network: CFCNet(network, mix=UCFMix(blocks=2), rampup_steps=12_000),
     "cfcnet canals": lambda network: CFCNet(
         network,
         views=FrequencyViews(levels_high=2, moving_blocks=True),

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from medsemi.batch import Batch, Sub
+from medsemi.errors import ConfigError
 from medsemi.methods.supervised import Supervised
 
 
@@ -49,5 +50,5 @@ def test_the_dice_form_is_a_setting() -> None:
     linear, squared = (method(2, form)(batch(2), None, 0) for form in ("linear", "squared"))
     assert torch.equal(linear.terms["ce_labeled"], squared.terms["ce_labeled"])
     assert not torch.equal(linear.terms["dice_labeled"], squared.terms["dice_labeled"])
-    with pytest.raises(ValueError, match="cubic"):
+    with pytest.raises(ConfigError, match="cubic"):
         method(2, "cubic")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medsemi.errors import ConfigError
 from medsemi.networks.published import load_published
 from medsemi.networks.unet2d import UNet2D
 
@@ -81,5 +82,5 @@ def test_instance_norm_keeps_the_windows_of_a_batch_apart() -> None:
 
 
 def test_an_unknown_norm_is_refused() -> None:
-    with pytest.raises(ValueError, match="use one of batch, instance"):
+    with pytest.raises(ConfigError, match="use one of batch, instance"):
         UNet2D(norm="layer")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from medsemi.errors import ConfigError
 from medsemi.networks.published import load_published
 from medsemi.networks.vnet import VNet
 
@@ -103,7 +104,9 @@ def test_traced_graph_has_no_dynamic_python() -> None:
 
 
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="layer"):
+    with pytest.raises(ConfigError, match="layer"):
         VNet(norm="layer")
-    with pytest.raises(ValueError, match="spatial_dims is 4"):
+    with pytest.raises(ConfigError, match="filters is 0"):
+        VNet(filters=0)
+    with pytest.raises(ConfigError, match="spatial_dims is 4"):
         VNet(spatial_dims=4)

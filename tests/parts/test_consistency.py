@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from medsemi.errors import ConfigError
 from medsemi.parts.consistency import (
     consistency_form,
     squared_difference,
@@ -26,5 +27,5 @@ def test_symmetric_cross_entropy_by_hand_and_where_the_target_is_unsure() -> Non
 
 def test_a_form_by_name() -> None:
     assert consistency_form("squared") is squared_difference
-    with pytest.raises(ValueError, match="cubic"):
+    with pytest.raises(ConfigError, match="cubic"):
         consistency_form("cubic")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from medsemi.errors import ConfigError
 from medsemi.parts.copy_paste import mix
 from medsemi.parts.losses import (
     dice_form,
@@ -127,5 +128,5 @@ def test_half_precision_logits_do_not_overflow() -> None:
 
 
 def test_an_unknown_form_is_refused_with_the_choices() -> None:
-    with pytest.raises(ValueError, match="linear, squared"):
+    with pytest.raises(ConfigError, match="linear, squared"):
         dice_form("cubic")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from medsemi.errors import ConfigError
 from medsemi.parts.teacher import (
     EmaTeacher,
     frozen_copy,
@@ -66,7 +67,7 @@ def test_a_frozen_copy_shares_nothing_and_takes_no_gradient() -> None:
 
 
 def test_a_lazy_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="lazy modules"):
+    with pytest.raises(ConfigError, match="lazy modules"):
         frozen_copy(nn.LazyLinear(2))
 
 

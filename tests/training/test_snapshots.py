@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from medsemi.errors import ConfigError
 from medsemi.training.snapshots import Snapshots
 
 
@@ -44,5 +45,5 @@ def test_only_the_first_rank_writes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 2.0])
 def test_a_share_lies_between_start_and_end(share: float) -> None:
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ConfigError, match="between 0 and 1"):
         Snapshots("folder", [share])
