@@ -20,6 +20,7 @@ import yaml
 from medsemi.bundle.merged import lookup
 from medsemi.bundle.reading import SEPARATOR, Finding, read
 from medsemi.bundle.references import reachable
+from medsemi.data.held_out import keep_trained_cases
 from medsemi.data.manifest import Case, Manifest
 from medsemi.data.reading import read_volume
 from medsemi.errors import ConfigError
@@ -43,7 +44,7 @@ MOST_MEASURED = 50
 def deploy(
     bundle_root: str | Path, stage_dir: str | Path, dataset_dir: str | Path, manifest: Manifest
 ) -> Path | None:
-    """Write the bundle of a finished training, on the first rank.
+    """Write the bundle of a finished training and the cases it learned from, on the first rank.
 
     Args:
         bundle_root: the bundle that was trained with.
@@ -88,6 +89,7 @@ def deploy(
     (building / "configs" / "metadata.json").write_text(text, encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     building.rename(target)
+    keep_trained_cases(stage, manifest)
     logger.info("medsemi predict FOLDER --model %s --out RESULTS", target)
     return target
 

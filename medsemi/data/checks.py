@@ -91,7 +91,8 @@ def check_training_data(
 
     Raises:
         ManifestError: a file is missing or unreadable, image and label differ in shape or
-            affine, an image has several channels, a label has values outside the classes, a
+            affine, an image has several channels, a label has values outside the classes or all
+            labeled cases lack a class, a
             volume has NaN or infinity, or two subsets hold the same image, after changes to its
             file only where one of them is scored (see `leaks`).
     """
@@ -152,6 +153,7 @@ def _check_content(
     cases: Sequence[tuple[str, Case]], classes: dict[int, str], folder: Path, cache: _Cache
 ) -> None:
     digests: dict[str, tuple[str, Path]] = {}
+    labeled: set[float] = set()
     images: list[Seen] = []
     for role, case in cases:
         path = folder / case.image
@@ -166,6 +168,8 @@ def _check_content(
             _refuse_not_finite(label, folder / label_path)
             _refuse_other_grid(image, label, path, folder / label_path)
             _refuse_other_values(label, classes, folder / label_path)
+            labeled.update(label.values if role == "labeled" else ())
+    _refuse_unseen_classes(labeled, classes)
     refuse_copies(images)
 
 
@@ -231,6 +235,15 @@ def _refuse_other_values(label: VolumeFacts, classes: dict[int, str], path: Path
             f"{path}: the label has the values {{{shown}}} outside the classes"
             f" {sorted(classes)}; remap them or add them to 'classes'."
         )
+
+
+def _refuse_unseen_classes(labeled: set[float], classes: dict[int, str]) -> None:
+    for value, name in classes.items():
+        if value and value not in labeled:
+            raise ManifestError(
+                f"no label of a labeled case has the value {value} of the class {name!r}; take it"
+                " out of 'classes', or label a case that shows it."
+            )
 
 
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:

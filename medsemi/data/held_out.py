@@ -1,19 +1,35 @@
-"""The one way to the test cases: checked against the training, with a reason, and written down."""
+"""The one way to cases that are scored: none that was trained on; test cases with a reason, written down."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from medsemi.atomic import write_atomically
 from medsemi.data.checks import check_all_data
 from medsemi.data.manifest import Case, Manifest
 from medsemi.errors import ManifestError
 
 LOOKS = "test_looks.csv"
+TRAINED = "trained_cases.json"
+_LEARNED = ("labeled", "unlabeled")
 _COLUMNS = ("utc", "manifest", "digest", "reason")
+
+
+def keep_trained_cases(stage_dir: str | Path, manifest: Manifest) -> None:
+    """Write down beside the weights of a training which cases it learned from.
+
+    Args:
+        stage_dir: run folder of the stage.
+        manifest: of the training.
+    """
+    names = {role: [case.case_id for case in manifest.cases(role)] for role in _LEARNED}
+    with write_atomically(Path(stage_dir) / TRAINED) as temporary:
+        temporary.write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
 
 
 def opened_cases(
@@ -36,9 +52,12 @@ def opened_cases(
         The cases; those of the test list are no longer sealed.
 
     Raises:
-        ManifestError: the test list is asked for without a reason, does not pass `check_all_data`
-            (such as for an image that was trained on), or the role is unknown.
+        ManifestError: a training of this folder learned from one of the cases, the test list is
+            asked for without a reason or does not pass `check_all_data` (such as for an image that
+            was trained on), or the role is unknown.
     """
+    if role not in _LEARNED:
+        _refuse_trained(manifest, role, Path(output_dir))
     if role != "test":
         return manifest.cases(role)
     if reason is None or not reason.strip():
@@ -50,6 +69,18 @@ def opened_cases(
     if os.environ.get("RANK", "0") == "0":
         _record(Path(output_dir) / LOOKS, manifest, reason)
     return tuple(replace(case, is_sealed=False) for case in manifest.test)
+
+
+def _refuse_trained(manifest: Manifest, role: str, output_dir: Path) -> None:
+    for path in sorted(output_dir.glob(f"*/{TRAINED}")):
+        learned = json.loads(path.read_text(encoding="utf-8"))
+        for case in manifest.cases(role):
+            as_role = next((name for name in _LEARNED if case.case_id in learned[name]), None)
+            if as_role is not None:
+                raise ManifestError(
+                    f"the {role} case {case.case_id!r} of {manifest.name} was {as_role} in the"
+                    f" training {path.parent}; give the manifest of that training."
+                )
 
 
 def _record(path: Path, manifest: Manifest, reason: str) -> None:

@@ -19,7 +19,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from medsemi.atomic import write_atomically
-from medsemi.errors import CheckpointError, DataError
+from medsemi.errors import CheckpointError, ConfigError, DataError
 from medsemi.evaluation.extra_metrics import ExtraMetric, extra_metrics, pool_extra, score_extra
 from medsemi.evaluation.metrics import (
     ScoreSummary,
@@ -122,14 +122,14 @@ def evaluate_cases(
         The summary of each network.
 
     Raises:
-        ConfigError: if a name in `extra` is unknown.
+        ConfigError: if a name in `extra` is unknown, or a network tells other classes.
         DataError: if there is no volume, or one has no label or does not fit its label.
         CheckpointError: if a network gives values that are not finite.
     """
     if not volumes:
         raise DataError("There is no case to evaluate; list labeled cases in the manifest.")
     asked = extra_metrics(extra)
-    segment = _segmenter(inference, torch.device(device), amp_dtype, postprocess)
+    segment = _segmenter(inference, torch.device(device), amp_dtype, postprocess, len(classes))
     console = Console(stderr=True)
     scores: list[CaseScore] = []
     with Progress(console=console, disable=not console.is_terminal) as progress:
@@ -179,6 +179,7 @@ def _segmenter(
     device: torch.device,
     amp_dtype: torch.dtype | None,
     postprocess: Postprocess | None,
+    classes: int,
 ) -> Segment:
     def segment(image: NDArray[np.float32], network: nn.Module) -> NDArray[np.uint8]:
         # A copy, because torch warns about memory maps that cannot be written to.
@@ -189,6 +190,9 @@ def _segmenter(
         # One number is enough: NaN and infinity do not vanish from a sum.
         if not torch.isfinite(probabilities.sum()):
             raise FloatingPointError
+        if probabilities.shape[1] != classes:
+            msg = f"The network tells {probabilities.shape[1]} classes and the manifest {classes}, with the"
+            raise ConfigError(f"{msg} background; give the manifest of its training.")
         labels: NDArray[np.uint8] = labels_from(probabilities)[0].cpu().numpy()
         return labels if postprocess is None else postprocess(labels)
 

@@ -30,8 +30,6 @@ from medsemi.training.tracking import Tracker
 
 logger = logging.getLogger(__name__)
 
-_WAIT_SECONDS = 10.0
-
 
 @dataclass(frozen=True)
 class Rounds:
@@ -77,7 +75,7 @@ def run_rounds(rounds: Rounds, tracker: Tracker) -> Path:
         MedsemiError: if a stage fails.
     """
     tracker.start()
-    parent = _parent_run(tracker.folder)
+    parent = _parent_run(tracker.folder, tracker.target.patience)
     manifest, dataset_dir, path = (
         load_manifest(rounds.manifest),
         rounds.dataset_dir,
@@ -169,9 +167,9 @@ def _run(
         raise MedsemiError(f"Round {number} ended in {stage} (exit code {code}); see above.")
 
 
-def _parent_run(folder: Path) -> str:
+def _parent_run(folder: Path, seconds: float) -> str:
     """The identity that MLflow gave the parent run; empty if it does not answer in time."""
-    record, end = folder / "run.json", time.monotonic() + _WAIT_SECONDS
+    record, end = folder / "run.json", time.monotonic() + seconds
     while time.monotonic() < end:
         known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         if known.get("run_id"):

@@ -38,6 +38,11 @@ class Target:
     experiment_name: str
     run_name: str
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a first or last answer is waited for."""
+        return _FILE_SECONDS if self.tracking_uri.startswith(_SQLITE) else _SERVER_SECONDS
+
 
 def normalized_uri(uri: str) -> str:
     """Return the address of a store; a path that ends in `.db` becomes a SQLite address."""
@@ -102,8 +107,7 @@ class Sender:
             Whether everything was sent within `seconds`.
         """
         self._queue.put(("end", status))
-        local = self.target.tracking_uri.startswith(_SQLITE)
-        self._thread.join(seconds or (_FILE_SECONDS if local else _SERVER_SECONDS))
+        self._thread.join(seconds or self.target.patience)
         sent = not self._thread.is_alive()
         if not sent:
             self._warn("it did not answer in time")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from torch import nn
 
 from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume
+from medsemi.errors import ConfigError
 from medsemi.evaluation.evaluate import Inference, evaluate_cases
 from medsemi.evaluation.metrics import ScoreSummary
 from medsemi.methods.method import Method
@@ -24,6 +26,7 @@ from medsemi.training.recalibration import recalibrated
 from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import AMP_TYPES
 
+MANIFEST_TAG = "medsemi.manifest_digest"
 logger = logging.getLogger(__name__)
 
 
@@ -94,7 +97,9 @@ class EvaluationStage:
 
         Raises:
             CheckpointError: if the training is not finished.
+            ConfigError: if the folder holds the scores of another manifest, which would be lost.
         """
+        self._refuse_other_scores()
         networks = self._networks()
         self.tracker.start(device=self.device)
         try:
@@ -118,6 +123,17 @@ class EvaluationStage:
         self._draw(networks)
         self.tracker.finish("FINISHED")
         return summaries
+
+    def _refuse_other_scores(self) -> None:
+        record = self.output_dir / "run.json"
+        if record.is_file():
+            tags = json.loads(record.read_text(encoding="utf-8"))["tags"]
+            before, now = tags.get(MANIFEST_TAG), self.tracker.tags.get(MANIFEST_TAG)
+            if before != now:
+                raise ConfigError(
+                    f"{self.output_dir} holds the scores of another manifest; give another"
+                    " --results_dir, or the manifest of those."
+                )
 
     def _networks(self) -> dict[str, nn.Module]:
         if self.method is None:

@@ -139,8 +139,15 @@ def test_not_finite(manifest: Manifest, folder: Path, case: str, value: float) -
 def test_a_header_rounded_to_float32_is_the_same_grid(manifest: Manifest, folder: Path) -> None:
     affine = AFFINE.copy()
     affine[0, 3] += 1e-4
-    write(folder / "labels/a.nii.gz", np.zeros(SHAPE, np.uint8), affine)
+    label = np.asarray(nibabel.load(folder / "labels/a.nii.gz").dataobj)
+    write(folder / "labels/a.nii.gz", label, affine)
     check_training_data(manifest, folder)
+
+
+def test_a_class_that_no_labeled_case_shows_is_named(manifest: Manifest, folder: Path) -> None:
+    write(folder / "labels/a.nii.gz", np.zeros(SHAPE, np.uint8))
+    with pytest.raises(ManifestError, match="labeled case has the value 1 of the class 'organ'"):
+        check_training_data(manifest, folder)
 
 
 @pytest.mark.parametrize(("source", "copy"), [("a", "b"), ("c", "d"), ("a", "d")])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
-from medsemi.data.held_out import LOOKS, opened_cases
-from medsemi.data.manifest import Manifest, load_manifest
+from medsemi.data.held_out import LOOKS, keep_trained_cases, opened_cases
+from medsemi.data.manifest import Manifest, load_manifest, parse_manifest
 from medsemi.data.phantoms import make_phantoms
 from medsemi.data.volumes import VolumeStore
 from medsemi.errors import ManifestError
@@ -38,6 +39,21 @@ def test_what_training_is_given_refuses_a_test_case(
         with pytest.raises(ManifestError, match="is of the test list"):
             store.volumes(cases, with_label)
     assert not store.cache_dir.exists()
+
+
+@pytest.mark.parametrize("role", ["test", "validation"])
+def test_a_case_that_was_trained_on_is_not_scored(
+    manifest: Manifest, tmp_path: Path, role: str
+) -> None:
+    """Also where the manifest of another split is given."""
+    keep_trained_cases(tmp_path / "run" / "train", manifest)
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    document[role], document["unlabeled"] = document["unlabeled"], document[role]
+    other = parse_manifest(document, "other.json")
+    with pytest.raises(ManifestError, match="was unlabeled in the training"):
+        opened_cases(other, role, "final table", tmp_path, tmp_path / "run")
+    assert not (tmp_path / "run" / LOOKS).exists()
+    assert opened_cases(manifest, role, "final table", tmp_path, tmp_path / "run")
 
 
 @pytest.mark.parametrize("reason", [None, "", "  "])

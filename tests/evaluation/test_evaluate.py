@@ -220,3 +220,10 @@ def test_extra_metrics_are_computed_where_they_are_asked_for(tmp_path: Path) -> 
 def test_an_unknown_extra_metric_is_refused_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'cl_dice'; known are canals, centerline_dice"):
         evaluate_cases({}, [volume("a")], INFERENCE, CLASSES, tmp_path, "cpu", extra=["cl_dice"])
+
+
+def test_a_network_of_other_classes_is_refused(tmp_path: Path) -> None:
+    two = {0: "background", 1: "organ"}
+    with pytest.raises(ConfigError, match="tells 3 classes and the manifest 2"):
+        evaluate_cases({"net": Reader()}, [volume("a")], INFERENCE, two, tmp_path, "cpu")
+    assert not (tmp_path / "cases.csv").exists()
