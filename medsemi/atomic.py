@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from medsemi.errors import OutputError
 
 
 @contextmanager
@@ -20,17 +22,27 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
 
     Yields:
         The temporary path to write to, with the same suffixes as `path`.
+
+    Raises:
+        OutputError: if the folder cannot be made or the file cannot be written.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{os.getpid()}.{final.name}")
     try:
+        final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _flush(temporary)
         temporary.replace(final)
         _flush(final.parent)
+    except OSError as error:
+        # The name of another file is that of one that was read in between.
+        ours = (None, str(temporary), *map(str, final.parents))
+        if error.errno is None or error.filename not in ours:
+            raise
+        raise OutputError(error.errno, error.strerror, str(final)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

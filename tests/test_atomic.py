@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from medsemi.atomic import write_atomically
+from medsemi.errors import OutputError
 
 WRITER = """
 import sys, time
@@ -48,6 +50,22 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         fill_the_disk()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    target = tmp_path / "file" / "folder" / "new.json"
+    sentence = r"new\.json: cannot be written \(Not a directory\)"
+    with pytest.raises(OutputError, match=sentence), write_atomically(target):
+        pass
+    with (
+        pytest.raises(OutputError, match="No space left") as caught,
+        write_atomically(tmp_path / "full"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(FileNotFoundError), write_atomically(tmp_path / "copy") as temporary:
+        temporary.write_bytes((tmp_path / "absent").read_bytes())
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:

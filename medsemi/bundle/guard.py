@@ -76,19 +76,22 @@ def check_run() -> None:
 def save_config(folder: str | Path) -> None:
     """Write the configuration of this run, files merged and overrides applied, as `config.json`.
 
-    In a process that was not started by `python -m monai.bundle run`, and on all ranks but the
+    Beside an earlier run it waits under another name until the tracker starts: a run that is refused
+    before that leaves the configuration of the earlier one. In a process that was not started by `python -m monai.bundle run`, and on all ranks but the
     first, it does nothing.
 
     Args:
         folder: the run folder of the stage.
     """
     from medsemi.bundle.merged import merge
+    from medsemi.training.provenance import WAITING_CONFIG
 
     if not _is_bundle_command() or sys.argv[1:2] != ["run"] or os.environ.get("RANK", "0") != "0":
         return
     command = read_command(sys.argv[2:])
     tree = merge(command.config_files, command.overrides).tree
-    with write_atomically(Path(folder) / "config.json") as temporary:
+    name = WAITING_CONFIG if (Path(folder) / "run.json").is_file() else "config.json"
+    with write_atomically(Path(folder) / name) as temporary:
         temporary.write_text(json.dumps(tree, indent=1, default=str) + "\n")
 
 

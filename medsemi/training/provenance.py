@@ -21,6 +21,8 @@ from medsemi.atomic import write_atomically
 
 # A training that a driver starts is told whose child it is; MLflow shows it below its parent.
 PARENT_VARIABLE = "MEDSEMI_PARENT_RUN"
+# The configuration of a run that may still be refused, beside that of an earlier one.
+WAITING_CONFIG = ".config.json"
 _GIT_SECONDS = 5
 
 

@@ -22,7 +22,13 @@ from torch import Tensor
 from medsemi.atomic import write_atomically
 from medsemi.errors import MedsemiError
 from medsemi.training.history import History, Row, as_stored
-from medsemi.training.provenance import device_name, flattened, parent_tags, provenance_tags
+from medsemi.training.provenance import (
+    WAITING_CONFIG,
+    device_name,
+    flattened,
+    parent_tags,
+    provenance_tags,
+)
 from medsemi.training.sender import Sender, Target, normalized_uri, without_password
 
 LONGEST_PARAMETER = 6000
@@ -83,6 +89,8 @@ class Tracker:
             device: named in the tags.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if (self.folder / WAITING_CONFIG).is_file():
+            (self.folder / WAITING_CONFIG).replace(self.folder / "config.json")
         kept = self.history.keep_until(step)
         self.tags |= provenance_tags() | parent_tags() | {"medsemi.device": device_name(device)}
         record = self.folder / "run.json"

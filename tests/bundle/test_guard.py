@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from medsemi.bundle import guard
 from medsemi.errors import ConfigError, DataError
+from medsemi.training.provenance import WAITING_CONFIG
 
 CONFIG = """
 imports: [$from medsemi.bundle.guard import check_run, $import trial]
@@ -94,6 +96,18 @@ def start_as(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> 
     monkeypatch.syspath_prepend(str(folder))
     program = str(Path("site-packages", "monai", "bundle", "__main__.py"))
     monkeypatch.setattr(sys, "argv", [program, *arguments])
+
+
+def test_a_run_that_may_be_refused_leaves_the_configuration_of_the_earlier_one(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = bundle / "out"
+    for seed in ("3", "4"):
+        start_as(monkeypatch, bundle, "run", "--config_file=configs/train.yaml", "--seed", seed)
+        guard.save_config(out)
+        (out / "run.json").write_text("{}")
+    seeds = [json.loads((out / n).read_text())["seed"] for n in ("config.json", WAITING_CONFIG)]
+    assert seeds == [3, 4]
 
 
 @pytest.mark.usefixtures("restored")

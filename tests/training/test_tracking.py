@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 from medsemi.errors import MedsemiError
 from medsemi.training import sender
 from medsemi.training.history import History
+from medsemi.training.provenance import WAITING_CONFIG
 from medsemi.training.tracking import Tracker, main, upload
 
 
@@ -52,6 +53,16 @@ def runs_of(store: str) -> list:
     client = MlflowClient(f"sqlite:///{store}")
     experiment = client.get_experiment_by_name("left_atrium")
     return client.search_runs([experiment.experiment_id])
+
+
+def test_a_configuration_that_waited_is_that_of_the_run(tmp_path: Path, store: str) -> None:
+    for name, text in (("config.json", "old"), (WAITING_CONFIG, "new")):
+        (tmp_path / name).write_text(text)
+    tracker = tracker_of(tmp_path, store)
+    tracker.start()
+    tracker.finish("FINISHED")
+    assert (tmp_path / "config.json").read_text() == "new"
+    assert not (tmp_path / WAITING_CONFIG).exists()
 
 
 def test_a_run_is_in_the_folder_and_in_mlflow(tmp_path: Path, store: str) -> None:
