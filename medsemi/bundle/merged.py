@@ -198,6 +198,8 @@ def _override(merged: Merged, path: str, value: object) -> None:
     _set(merged, path, value, COMMAND_LINE)
     if not isinstance(value, str) or value[:1] in ("$", "@", "%"):
         return
+    if value == "none" and isinstance(existing, str):
+        return  # the name of a choice, as in flip_rule
     if value.lower() in ("true", "false", "null", "none", "~"):
         right = {"true": "True", "false": "False"}.get(value.lower(), "'$None'")
         merged.report(path, f"`{value}` would be taken as text; write --{path} {right}.")

@@ -25,6 +25,9 @@ def add_parser(commands: SubParsers[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--preset", choices=("cpu", "gpu"), help="Machine to plan for (the one it runs on)."
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="Replace the output file if it exists."
+    )
     parser.set_defaults(run=run)
 
 
@@ -35,7 +38,12 @@ def run(given: argparse.Namespace) -> int:
     from medsemi.data.manifest import load_manifest
     from medsemi.data.plan_overlay import overlay_text
     from medsemi.data.planning import make_plan
+    from medsemi.errors import ConfigError
 
+    if given.output.exists() and not given.overwrite:
+        raise ConfigError(
+            f"{given.output}: exists already; choose another --output or add --overwrite."
+        )
     preset = given.preset or this_machine()
     manifest = load_manifest(given.manifest)
     fingerprint = take_fingerprint(manifest, given.dataset_dir)

@@ -19,8 +19,10 @@ def overlay_text(fingerprint: Fingerprint, plan: Plan, source: str) -> str:
         plan: what follows from it.
         source: how the file was made, for its first line.
     """
+    # A file without a modality and a scan of another kind look alike, but for the values of CT.
+    modality = "CT" if fingerprint.modality == "CT" else "any"
     blocks = (_facts(fingerprint, source), _windows(plan), _network(fingerprint, plan))
-    return "\n".join((*blocks, _preparation(fingerprint, plan)))
+    return "\n".join((*blocks, _preparation(plan, modality)))
 
 
 def _facts(fingerprint: Fingerprint, source: str) -> str:
@@ -58,6 +60,8 @@ def _network(fingerprint: Fingerprint, plan: Plan) -> str:
     strides, kernels = _rows(plan.strides), _rows(plan.kernels)
     return f"""
 # A U-Net whose stages halve an axis while 4 voxels are left of it.
+norm: instance  # or batch
+dropout: 0.0
 network_def:
   _target_: monai.networks.nets.DynUNet
   spatial_dims: 3
@@ -67,57 +71,51 @@ network_def:
   kernel_size: {kernels}
   upsample_kernel_size: {_rows(plan.strides[1:])}
   filters: {json.dumps(features)}
-  norm_name: instance
+  norm_name: '@norm'
+  dropout: '@dropout'
   res_block: {json.dumps(plan.residual)}
   deep_supervision: false
 """
 
 
-def _preparation(fingerprint: Fingerprint, plan: Plan) -> str:
+def _preparation(plan: Plan, modality: str) -> str:
+    spacing = "null" if plan.spacing is None else list(plan.spacing)
+    clip = "null" if plan.clip is None else [float(f"{value:.6g}") for value in plan.clip]
+    norm = "zscore" if plan.clip is None else "range"
     load = [
         "{_target_: monai.transforms.LoadImaged, KEYS}",
         "{_target_: monai.transforms.EnsureChannelFirstd, KEYS}",
         "{_target_: monai.transforms.Orientationd, KEYS, axcodes: RAS, labels: null}",
-        _normalization(plan),
+        "{_target_: monai.transforms.ScaleIntensityRanged, _disabled_: $@clip is None, keys: image,"
+        " a_min: '$@clip[0] if @clip else 0.0', a_max: '$@clip[1] if @clip else 1.0',"
+        " b_min: \"$@clip[0] if @clip and @intensity_norm != 'range' else 0.0\","
+        " b_max: \"$@clip[1] if @clip and @intensity_norm != 'range' else 1.0\", clip: true}",
+        "{_target_: monai.transforms.NormalizeIntensityd, _disabled_: \"$@intensity_norm != 'zscore'\","
+        " keys: image}",
+        "{_target_: monai.transforms.Spacingd, _disabled_: $@spacing is None, KEYS,"
+        " pixdim: '$@spacing or [1.0, 1.0, 1.0]', MODE}",
     ]
-    if plan.spacing is not None:
-        load.append(
-            f"{{_target_: monai.transforms.Spacingd, KEYS, pixdim: {list(plan.spacing)}, MODE}}"
-        )
-    preparation = {
-        "modality": [fingerprint.modality],
-        "spacing": None if plan.spacing is None else list(plan.spacing),
-        "intensity": {
-            "clip": None if plan.clip is None else list(plan.clip),
-            "norm": "zscore" if plan.clip is None else "range",
-        },
-    }
     both = "keys: [image, label], allow_missing_keys: true"
     chains = (
         ("preprocessing", both, "mode: [bilinear, nearest]"),
         ("inference_preprocessing", "keys: image", "mode: bilinear"),
     )
     texts = [
-        f"{name}:\n  _target_: monai.transforms.Compose\n  transforms:\n"
-        + "\n".join(f"  - {one.replace('KEYS', keys).replace('MODE', mode)}" for one in load)
-        for name, keys, mode in chains
+        f"spacing: {spacing}  # mm; null leaves voxels as they are",
+        f"clip: {clip}  # least and greatest intensity; null clips none",
+        f"intensity_norm: {norm}  # zscore: mean 0, deviation 1; range: clip to 0..1; none",
+        *(
+            f"{name}:\n  _target_: monai.transforms.Compose\n  transforms:\n"
+            + "\n".join(f"  - {one.replace('KEYS', keys).replace('MODE', mode)}" for one in load)
+            for name, keys, mode in chains
+        ),
+        "# The same for `medsemi predict`, and part of what a checkpoint belongs to. Where images do not"
+        " look\n# like CT, scans of any modality are predicted.\n"
+        f"preparation:\n  modality: [{modality}]\n  spacing: '@spacing'\n"
+        "  intensity: {clip: '@clip', norm: '@intensity_norm'}\n"
+        "+shared_settings:\n  preparation: '@preparation'\n",
     ]
-    texts.append(
-        "# The same for `medsemi predict`, and part of what a checkpoint belongs to.\n"
-        f"preparation: {json.dumps(preparation)}\n"
-        "+shared_settings:\n  preparation: '@preparation'\n"
-    )
     return "\n".join(texts)
-
-
-def _normalization(plan: Plan) -> str:
-    if plan.clip is None:
-        return "{_target_: monai.transforms.NormalizeIntensityd, keys: image}"
-    low, high = plan.clip
-    return (
-        "{_target_: monai.transforms.ScaleIntensityRanged, keys: image,"
-        f" a_min: {low:.6g}, a_max: {high:.6g}, b_min: 0.0, b_max: 1.0, clip: true}}"
-    )
 
 
 def _rows(rows: Iterable[Iterable[int]]) -> str:

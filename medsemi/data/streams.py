@@ -7,6 +7,7 @@ step t again and gets the same windows.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count, islice
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ from medsemi.data.stretching import changed, draw_change, stretched
 from medsemi.data.windows import FLIP_RULES, draw_foreground, draw_window
 from medsemi.errors import ConfigError
 from medsemi.seeds import derive_seed
+
+logger = logging.getLogger(__name__)
 
 Augmentation = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 WINDOW_RULES = ("cut", "stretch")
@@ -110,9 +113,17 @@ class StepStream(Dataset[Batch]):
         if self.flip_rule not in FLIP_RULES:
             msg = f"flip_rule is '{self.flip_rule}'; it must be one of {', '.join(FLIP_RULES)}."
             raise ConfigError(msg)
+        if self.labeled_windows < 1 or self.unlabeled_windows < 0:
+            raise ConfigError(
+                f"labeled_windows is {self.labeled_windows} and unlabeled_windows"
+                f" {self.unlabeled_windows}; give 1 or more, and 0 or more."
+            )
         if not 0 <= self.foreground_probability <= 1:
             msg = f"foreground_probability is {self.foreground_probability}; give 0 to 1."
             raise ConfigError(msg)
+        self._check_volumes()
+
+    def _check_volumes(self) -> None:
         if not self.labeled:
             raise ConfigError("The list of labeled cases is empty; training needs at least one.")
         if self.unlabeled_windows and not self.unlabeled:
@@ -122,6 +133,12 @@ class StepStream(Dataset[Batch]):
         if len(self.window) != axes:
             msg = f"window has {len(self.window)} axes and the volumes have {axes}; give {axes}."
             raise ConfigError(msg)
+        longest = np.max([one.image.shape[1:] for one in self.labeled], axis=0)
+        if self.window_rule == "cut" and (np.array(self.window) > 2 * longest).any():
+            logger.warning(
+                "window %s is more than twice as long as any labeled case, of at most %s voxels; most"
+                " of it is zeros.", self.window, tuple(longest.tolist()),
+            )  # fmt: skip
         if self.window_rule == "stretch" and axes != 2:
             msg = "window_rule is 'stretch', which is for slices; take 'cut' for volumes."
             raise ConfigError(msg)

@@ -175,6 +175,8 @@ class VNet(nn.Module):
         super().__init__()
         if filters < 1:
             raise ConfigError(f"filters is {filters}; give 1 or more.")
+        if not 0 <= dropout <= 1:
+            raise ConfigError(f"dropout is {dropout}; give 0 to 1.")
         layers = _Layers(spatial_dims, norm, norm_affine)
         self.encoder = _Encoder(layers, in_channels, filters, dropout)
         self.decoder = _Decoder(layers, out_channels, filters, dropout)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from medsemi.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -24,7 +26,13 @@ class Box:
 
 
 def box_size(space: Sequence[int], ratio: float) -> tuple[int, ...]:
-    """Return the edge of the box per axis, floor(n * ratio), for a window of shape `space`."""
+    """Return the edge of the box per axis, floor(n * ratio), for a window of shape `space`.
+
+    Raises:
+        ConfigError: if the ratio is not within 0 to 1.
+    """
+    if not 0 <= ratio <= 1:
+        raise ConfigError(f"hole_ratio is {ratio}; give 0 to 1.")
     # 96 * (2/3) is 63.99… in some orders of evaluation; the published edge is the exact one.
     return tuple(math.floor(n * ratio + 1e-9) for n in space)
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from medsemi.atomic import write_atomically
 from medsemi.data.volumes import Volume
+from medsemi.errors import ConfigError
 from medsemi.evaluation.evaluate import Inference, evaluate_cases
 from medsemi.evaluation.overlay import draw_overlay
 from medsemi.evaluation.protocol import labels_from
@@ -56,7 +57,12 @@ class Validation:
             tracker: where scores and pictures go.
             output_dir: the run folder; results go to `validation/` and `overlays/` there.
             pictures: how many cases are drawn, always the same ones.
+
+        Raises:
+            ConfigError: if the interval is no step.
         """
+        if interval < 1:
+            raise ConfigError(f"val_interval is {interval}; give 1 or more.")
         self.volumes, self.inference, self.classes = list(volumes), inference, dict(classes)
         self.interval, self.tracker, self.pictures = interval, tracker, pictures
         self.output_dir, self._warned = Path(output_dir), False

@@ -27,8 +27,13 @@ def build_optimizer(
         weight_decay: of `adamw` decoupled from the gradient (Loshchilov, Hutter, ICLR 2019).
 
     Raises:
-        ConfigError: for an unknown name, or a momentum outside of [0, 1).
+        ConfigError: for an unknown name, a rate or decay that cannot be, or a momentum outside of [0, 1).
     """
+    if rate <= 0 or weight_decay < 0:
+        raise ConfigError(
+            f"learning_rate is {rate} and weight_decay {weight_decay}; give a rate above 0 and a"
+            " decay of 0 or more."
+        )
     if not 0 <= momentum < 1:
         raise ConfigError(f"momentum is {momentum}; give 0 to below 1.")
     parameters = list(parameters)

@@ -101,7 +101,7 @@ def build_schedule(
         power: of `polynomial`.
 
     Raises:
-        ConfigError: for an unknown rule, or a warm-up that is longer than the training.
+        ConfigError: for an unknown rule, no step, or a warm-up that is longer than the training.
     """
     schedules: dict[str, Callable[[int], float]] = {
         "constant": Constant(rate),
@@ -112,6 +112,10 @@ def build_schedule(
     if rule not in schedules:
         known = ", ".join(schedules)
         raise ConfigError(f"schedule_rule is '{rule}'; it must be published or one of {known}.")
+    if steps < 1:
+        raise ConfigError(
+            f"the training has {steps} steps; give pretrain_steps and train_steps of 1 or more."
+        )
     if not 0 <= warmup_steps <= steps:
         raise ConfigError(
             f"warmup_steps is {warmup_steps}; give 0 to {steps}, the training's steps."

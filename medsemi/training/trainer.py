@@ -90,7 +90,10 @@ class SemiSupervisedTrainer(Trainer):
         Raises:
             ConfigError: if a setting cannot be, or does not fit the machine or the networks.
         """
-        device = torch.device(device)
+        device = _device(device)
+        _refuse_small(
+            {"steps": steps, "checkpoint_interval": checkpoint_interval}, num_workers, gradient_clip
+        )
         super().__init__(
             device, max_epochs, data_loader=(), epoch_length=int(steps), decollate=False
         )
@@ -246,6 +249,23 @@ class SemiSupervisedTrainer(Trainer):
         for name, network in self.networks.items():
             save_weights(self.output_dir / f"{name}.pt", network)
         save_weights(self.output_dir / "model.pt", self.deployed)
+
+
+def _device(name: torch.device | str) -> torch.device:
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device is '{name}'; take cpu, cuda, or cuda:0.") from error
+
+
+def _refuse_small(counts: Mapping[str, int], num_workers: int, gradient_clip: float | None) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ConfigError(f"{name} is {count}; give 1 or more.")
+    if num_workers < 0:
+        raise ConfigError(f"num_workers is {num_workers}; give 0 or more.")
+    if gradient_clip is not None and gradient_clip <= 0:
+        raise ConfigError(f"gradient_clip is {gradient_clip}; give more than 0, or null for none.")
 
 
 def place(method: Method, device: torch.device, channels_last: bool | None) -> Method:

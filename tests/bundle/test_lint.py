@@ -151,6 +151,12 @@ def test_override_value(value: str, sound: object, tmp_path: Path) -> None:
     assert lint_text(tmp_path, text, rate=sound) == []
 
 
+def test_none_is_the_name_of_a_choice_where_one_stood(tmp_path: Path) -> None:
+    text = "job: '@rate'\nrate: published\n" + RUN
+    assert lint_text(tmp_path, text, rate="none") == []
+    assert lint_text(tmp_path, text, rate="null") != []
+
+
 def test_files_are_merged_in_order(tmp_path: Path) -> None:
     base = write(tmp_path, JOB + RUN, "base.yaml")
     overlay = write(tmp_path, "rate: 2\njob::rate: 3\n+run: ['$@rate']\n", "overlay.yaml")

@@ -45,5 +45,6 @@ def test_it_plans_for_the_machine_it_runs_on(
     assert main(["fingerprint", *line, "--output", str(plan)]) == 0
     assert f"--preset {preset}" in plan.read_text()
     assert f"for a {preset.upper()}" in capsys.readouterr().out
-    assert main(["fingerprint", *line, "--output", str(plan), "--preset", "gpu"]) == 0
+    again = ["--output", str(plan), "--preset", "gpu", "--overwrite"]
+    assert main(["fingerprint", *line, *again]) == 0
     assert "--preset gpu" in plan.read_text()

@@ -130,9 +130,15 @@ def test_the_command_writes_an_overlay(data: Path, capsys: pytest.CaptureFixture
     options = ["--dataset_dir", str(data), "--manifest", str(data / "manifest.json")]
     assert main(["fingerprint", *options, "--output", str(data / "plan.yaml")]) == 0
     assert "3 cases, CT" in capsys.readouterr().out
-    plan = yaml.safe_load((data / "plan.yaml").read_text())
-    assert plan["preparation"]["spacing"] == [1.0, 1.0, 3.0]
-    assert plan["preparation"]["intensity"] == {"clip": [100.0, 200.0], "norm": "range"}
+    text = (data / "plan.yaml").read_text()
+    plan = yaml.safe_load(text)
+    assert plan["spacing"] == [1.0, 1.0, 3.0]
+    assert (plan["clip"], plan["intensity_norm"]) == ([100.0, 200.0], "range")
+    assert plan["preparation"]["modality"] == ["CT"]
+    (data / "plan.yaml").write_text(text + "# edited\n")
+    assert main(["fingerprint", *options, "--output", str(data / "plan.yaml")]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert (data / "plan.yaml").read_text().endswith("# edited\n")
 
 
 def overlay(path: Path, plan: Plan, facts: Fingerprint) -> Path:
@@ -155,3 +161,26 @@ def test_the_bundle_takes_it_and_its_network_runs(tmp_path: Path, least: float) 
     with torch.no_grad():
         assert network(torch.zeros(1, 1, *window)).shape == (1, 3, *window)
     assert parser["rotation"] == [0, 0, 180]
+    assert parser["preparation"]["modality"] == (["CT"] if least < 0 else ["any"])
+
+
+def test_what_is_edited_in_an_overlay_counts(tmp_path: Path) -> None:
+    facts = fingerprint(COARSE)
+    file = overlay(tmp_path / "plan.yaml", make_plan(facts, "cpu"), facts)
+    edits = {
+        "spacing": [2.0, 2.0, 9.0],
+        "clip": [0.0, 9.0],
+        "intensity_norm": "none",
+        "norm": "batch",
+    }
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / "common.yaml"), str(file)])
+    parser.update(edits)
+    steps = parser.get_parsed_content("preprocessing").transforms
+    assert [type(step).__name__ for step in steps[3:]] == ["ScaleIntensityRanged", "Spacingd"]
+    assert steps[-1].spacing_transform.pixdim.tolist() == edits["spacing"]
+    network = parser.get_parsed_content("network_def")
+    assert any(isinstance(part, torch.nn.BatchNorm3d) for part in network.modules())
+    found = parser.get_parsed_content("preparation")
+    assert found["spacing"] == edits["spacing"]
+    assert found["intensity"] == {"clip": [0.0, 9.0], "norm": "none"}

@@ -127,11 +127,22 @@ def test_augmentation_is_seeded_by_step_and_slot(volumes: list[Volume]) -> None:
         ({"flip_rule": "sometimes"}, "published, symmetric, all, none"),
         ({"window": (8, 8)}, "window has 2 axes"),
         ({"foreground_probability": 1.5}, "give 0 to 1"),
+        ({"labeled_windows": 0}, "labeled_windows is 0"),
+        ({"unlabeled_windows": -1}, "unlabeled_windows -1"),
     ],
 )
 def test_settings_that_give_no_batch(volumes: list[Volume], options: dict, word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         stream(volumes, **options)
+
+
+def test_a_window_far_larger_than_all_volumes_is_told(
+    volumes: list[Volume], caplog: pytest.LogCaptureFixture
+) -> None:
+    stream(volumes)
+    assert not caplog.records
+    stream(volumes, window=(8, 80, 8))
+    assert "more than twice as long as any labeled case" in caplog.text
 
 
 def test_empty_lists(volumes: list[Volume]) -> None:

@@ -108,5 +108,7 @@ def test_wrong_arguments_are_named() -> None:
         VNet(norm="layer")
     with pytest.raises(ConfigError, match="filters is 0"):
         VNet(filters=0)
+    with pytest.raises(ConfigError, match="dropout is 2"):
+        VNet(dropout=2)
     with pytest.raises(ConfigError, match="spatial_dims is 4"):
         VNet(spatial_dims=4)

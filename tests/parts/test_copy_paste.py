@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medsemi.errors import ConfigError
 from medsemi.parts.copy_paste import (
     Box,
     box_size,
@@ -47,6 +48,11 @@ def test_published_boxes_are_among_ours(golden: Path, key: str, space: tuple[int
     assert (places.max(0) <= np.array(space) - size).all()
     # The published code never draws the last place; ours must reach it.
     assert places.max(0)[0] == space[0] - size[0]
+
+
+def test_a_box_larger_than_the_window_is_refused() -> None:
+    with pytest.raises(ConfigError, match="hole_ratio is 3; give 0 to 1"):
+        box_size((8, 8), 3)
 
 
 def test_the_box_is_where_it_says() -> None:

@@ -47,3 +47,6 @@ def test_what_cannot_be_is_named(name: str, momentum: float, word: str) -> None:
     parameters = [nn.Parameter(torch.zeros(1))]
     with pytest.raises(ConfigError, match=word):
         build_optimizer(name, parameters, rate=0.1, momentum=momentum, weight_decay=0.0)
+    for rate, decay in ((0.0, 0.0), (0.1, -1.0)):
+        with pytest.raises(ConfigError, match="give a rate above 0"):
+            build_optimizer("sgd", parameters, rate=rate, momentum=0.9, weight_decay=decay)

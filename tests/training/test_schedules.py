@@ -70,5 +70,7 @@ def test_schedules_by_name() -> None:
     assert warm(50) == Cosine(0.01, 100)(50)
     with pytest.raises(ConfigError, match=r"schedule_rule is 'poly'.*polynomial"):
         build_schedule("poly", **options)
+    with pytest.raises(ConfigError, match="has -3 steps; give pretrain_steps and train_steps"):
+        build_schedule("constant", rate=0.01, steps=-3)
     with pytest.raises(ConfigError, match="warmup_steps is 101"):
         build_schedule("constant", **options, warmup_steps=101)

@@ -50,11 +50,15 @@ def trainer(
 ) -> SemiSupervisedTrainer:
     method = method or BCP(toy())
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
-    settings = options.pop("settings", {"steps": steps})
+    options = {"settings": {"steps": steps}, "device": "cpu", "checkpoint_interval": 2, **options}
     return SemiSupervisedTrainer(
-        device="cpu", method=method, optimizer=optimizer, stream=Noise(), steps=steps,
-        output_dir=folder, settings=settings, checkpoint_interval=2, **options,
-    )  # fmt: skip
+        method=method,
+        optimizer=optimizer,
+        stream=Noise(),
+        steps=steps,
+        output_dir=folder,
+        **options,
+    )
 
 
 def weights(path: Path) -> dict[str, Tensor]:
@@ -163,6 +167,21 @@ def test_a_finished_training_whose_report_was_killed_reports_when_run_again(tmp_
 def test_precision_that_does_not_fit_is_refused(tmp_path: Path, amp: str, word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         trainer(tmp_path, amp=amp)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("steps", 0),
+        ("checkpoint_interval", 0),
+        ("num_workers", -1),
+        ("gradient_clip", -3.0),
+        ("device", "tpu"),
+    ],
+)
+def test_a_number_that_cannot_be_is_named(tmp_path: Path, setting: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"{setting} is '?{value}'?; (give|take)"):
+        trainer(tmp_path, **{setting: value})
 
 
 def test_clipping_bounds_the_step(tmp_path: Path) -> None:
