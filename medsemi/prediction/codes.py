@@ -7,8 +7,9 @@ result stands; E error of the run. A code keeps its meaning for ever; its senten
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 DISCLAIMER = (
@@ -200,3 +201,14 @@ class RunStopped(Exception):  # noqa: N818  (a run is stopped with a code)
     def __init__(self, code: str, exit_code: int = 1, **values: Any) -> None:  # noqa: ANN401
         self.finding, self.exit_code = Finding(code, values), exit_code
         super().__init__(str(self.finding))
+
+
+def no_images(inputs: Sequence[Path]) -> RunStopped:
+    """The exception E12 for inputs that hold no image.
+
+    Args:
+        inputs: folders and files, as the user named them.
+    """
+    names = ", ".join(path.name or str(path) for path in inputs)
+    why = f"no DICOM, NIfTI, NRRD or MetaImage file is in {names}; name a folder with images"
+    return RunStopped("E12", why=why)

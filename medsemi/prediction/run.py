@@ -22,7 +22,7 @@ from pathlib import Path
 from medsemi.prediction import disk
 from medsemi.prediction.ahead import AHEAD, WAITING_SHARE, Behind, memory_bytes, read_ahead
 from medsemi.prediction.case import Case
-from medsemi.prediction.codes import DISCLAIMER, Finding, RunStopped
+from medsemi.prediction.codes import DISCLAIMER, Finding, RunStopped, no_images
 from medsemi.prediction.commit import tidy
 from medsemi.prediction.console import Console
 from medsemi.prediction.interruption import Interrupted, interruptible, undisturbed
@@ -148,7 +148,9 @@ def _interrupted(run: Run, behind: Behind) -> int:
 def _stopped(run: Run, stop: RunStopped) -> int:
     """End a run whose disk is full like one that is over; hand on all other reasons."""
     run.dropped.set()
-    run.log.event(f"run stops: {stop.finding}")
+    # E12 names a folder of the user, which may be called as a patient is.
+    said = stop.finding.code if stop.finding.code == "E12" else stop.finding
+    run.log.event(f"run stops: {said}")
     if stop.exit_code not in (2, 3):
         raise stop
     run.console.say("-", stop.finding.code, stop.finding.text)
@@ -160,7 +162,7 @@ def _run(run: Run, inputs: Sequence[Path], held: Held, behind: Behind) -> int:
     run.noted["ignored"] = len(scan.ignored)
     known = _outside(scan.cases, run.out)
     if not known:
-        raise RunStopped("E12", why="no file here is a DICOM, NIfTI, NRRD or MetaImage file")
+        raise no_images(inputs)
     cases = [case for case in known if of_shard(case, run.options.shard)]
     run.log.event(f"{len(cases)} cases, {len(scan.ignored)} files ignored")
     alone = run.options.shard[1] == 1

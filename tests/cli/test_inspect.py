@@ -102,7 +102,10 @@ def test_usage_errors_end_with_1(inspect: Run, tmp_path: Path, samples: Path) ->
     assert inspect(tmp_path / "absent")[0] == 1
     code, out, err = inspect(tmp_path)
     assert (code, out) == (1, "")
-    assert "E12" in err
+    assert (
+        f"E12 No input files found: no DICOM, NIfTI, NRRD or MetaImage file is in {tmp_path.name};"
+        in err
+    )
     assert inspect(samples / "ct_axial_ffs", "--model", tmp_path)[0] == 1
     assert inspect(samples / "ct_axial_ffs", "--series", "1.2.3")[0] == 1
     assert inspect("--gaps", "maybe", samples)[0] == 1

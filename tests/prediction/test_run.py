@@ -329,6 +329,23 @@ def test_nothing_to_do_is_told(tmp_path: Path, model: Path, out: Path) -> None:
         with pytest.raises(RunStopped) as stop:
             go(inputs, model, out)
         assert (stop.value.finding.code, stop.value.exit_code) == ("E12", 1)
+        assert inputs.name in stop.value.finding.text
+
+
+def test_a_folder_without_images_is_named_but_not_in_the_log(
+    tmp_path: Path, model: Path, out: Path
+) -> None:
+    """A folder may be called as a patient is; the log is what people send around."""
+    for name in ("DOE_JANE", "letters"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("no image")
+    inputs = [tmp_path / "DOE_JANE", tmp_path / "letters"]
+    with pytest.raises(RunStopped) as stop:
+        predict(inputs, model, out, Options(), Told(), FAKE.make_stages())
+    assert "MetaImage file is in DOE_JANE, letters; name " in stop.value.finding.text
+    log = (out / "run.log").read_text()
+    assert "E12" in log
+    assert "DOE" not in log
 
 
 def test_a_model_that_is_none(inputs: Path, tmp_path: Path, out: Path) -> None:
