@@ -157,6 +157,10 @@ CODES: dict[str, CodeText] = {
     "E12": CodeText("No input files found: {why}."),
     "E13": CodeText("Option error: {why}."),
     "E14": CodeText("Interrupted.", "Run the same command again; what is done stays done."),
+    "E15": CodeText(
+        "Output folder {out} cannot be written ({why}).",
+        "Choose another --out, or see to it that files can be written there.",
+    ),
 }
 
 

@@ -79,7 +79,7 @@ def predict(
     try:
         (out / "cases").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise not_writable(error) from error
+        raise not_writable(out, error) from error
     log = Log(out / run_file(options.shard, ".log"), DISCLAIMER)
     run = Run(out, model, options, stages, console, log)
     with undisturbed():

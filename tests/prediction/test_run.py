@@ -369,10 +369,17 @@ def test_results_within_an_input_are_no_inputs(inputs: Path, model: Path) -> Non
     assert len(records(out)) == 4
 
 
-def test_an_output_folder_that_cannot_be_made(inputs: Path, model: Path) -> None:
+@pytest.mark.parametrize("below", [".", "out"])
+def test_an_output_folder_that_cannot_be_made(inputs: Path, model: Path, below: str) -> None:
+    """A file is there, or on the way to it."""
+    out = model / "models" / "model.pt" / below
     with pytest.raises(RunStopped) as stop:
-        go(inputs, model, model / "models" / "model.pt" / "out")
-    assert stop.value.exit_code == 4
+        go(inputs, model, out)
+    assert (stop.value.finding.code, stop.value.exit_code) == ("E15", 4)
+    assert stop.value.finding.text == (
+        f"Output folder {out} cannot be written (Not a directory). Choose another --out, or see to it"
+        " that files can be written there."
+    )
 
 
 def test_a_full_disk_stops_the_run_but_keeps_what_is_done(
