@@ -25,6 +25,7 @@ from medsemi.prediction.case import Case
 from medsemi.prediction.codes import DISCLAIMER, Finding, RunStopped, no_images
 from medsemi.prediction.commit import tidy
 from medsemi.prediction.console import Console
+from medsemi.prediction.earlier import foreign_file
 from medsemi.prediction.interruption import Interrupted, interruptible, undisturbed
 from medsemi.prediction.ledger import of_shard
 from medsemi.prediction.lock import Held, hold, hold_folder, not_writable, others_at_work
@@ -77,6 +78,7 @@ def predict(
     model = load_model(model_folder)
     _check_places(inputs, out)
     try:
+        _spare_others(out, options)
         (out / "cases").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise not_writable(out, error) from error
@@ -104,6 +106,19 @@ def _check_places(inputs: Sequence[Path], out: Path) -> None:
             raise RunStopped(
                 "E13", why="an INPUT lies in the output folder; name another folder with --out"
             )
+
+
+def _spare_others(out: Path, options: Options) -> None:
+    """Refuse a folder where a file of somebody else would be overwritten.
+
+    Raises:
+        RunStopped: E13, exit code 1.
+        OSError: the folder cannot be searched.
+    """
+    foreign = foreign_file(out, options.shard)
+    if foreign is not None:
+        why = f"{out} holds {foreign}, which no earlier run of predict wrote; choose another --out"
+        raise RunStopped("E13", why=why)
 
 
 def _recorded(run: Run, inputs: Sequence[Path], held: Held) -> int:

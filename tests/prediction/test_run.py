@@ -362,6 +362,51 @@ def test_nothing_is_written_into_an_input(inputs: Path, model: Path) -> None:
     assert not (inputs / "cases").exists()
 
 
+@pytest.mark.parametrize("name", ["run.json", "run.log", "summary.csv", "report.html"])
+def test_files_of_others_are_not_overwritten(
+    name: str, inputs: Path, model: Path, out: Path
+) -> None:
+    """Such as those of a training or of a comparison."""
+    out.mkdir()
+    (out / name).write_text('{"run_id": "of a training"}')
+    with pytest.raises(RunStopped) as stop:
+        go(inputs, model, out)
+    assert (stop.value.finding.code, stop.value.exit_code) == ("E13", 1)
+    assert stop.value.finding.text == (
+        f"Option error: {out} holds {name}, which no earlier run of predict wrote; choose another"
+        " --out."
+    )
+    assert {path.name: path.read_text() for path in out.iterdir()} == {
+        name: '{"run_id": "of a training"}'
+    }
+
+
+def test_folders_that_others_call_cases_are_not_replaced(
+    inputs: Path, model: Path, out: Path
+) -> None:
+    (out / "cases" / "case00").mkdir(parents=True)
+    (out / "cases" / "case00" / "scan.nii").write_text("a scan")
+    with pytest.raises(RunStopped, match=r"E13 .* holds cases/case00, which"):
+        go(inputs, model, out)
+    assert (out / "cases" / "case00" / "scan.nii").read_text() == "a scan"
+
+
+def test_other_files_may_lie_beside_results(inputs: Path, model: Path, out: Path) -> None:
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert go(inputs, model, out)[0] == 0
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_that_was_killed_before_its_record_goes_on(
+    inputs: Path, model: Path, out: Path
+) -> None:
+    go(inputs, model, out)
+    for name in ("run.json", "report.html"):
+        (out / name).unlink()
+    assert go(inputs, model, out)[1].counts == {"already": 4}
+
+
 def test_results_within_an_input_are_no_inputs(inputs: Path, model: Path) -> None:
     out = inputs / "results"
     assert go(inputs, model, out)[1].counts == {"done": 4}

@@ -13,11 +13,11 @@ from typing import Literal
 from medsemi.prediction.codes import RunStopped
 from medsemi.prediction.discovery.itk_files import is_meta_image, is_nrrd
 from medsemi.prediction.discovery.nifti import GZIP_MARK, is_nifti, start_of
+from medsemi.prediction.earlier import holds_results
 
 Content = Literal["dicom", "maybe_dicom", "nifti", "nrrd", "mha", "damaged", "other"]
 _DICOM_ENDINGS = (".dcm", ".ima")
 _NIFTI_ENDINGS = (".nii", ".nii.gz")
-_RESULTS = b'"medsemi.run/'
 # Endings that claim to be an image: what cannot be read then is told, not ignored.
 CLAIMS = (*_DICOM_ENDINGS, *_NIFTI_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -90,9 +90,7 @@ def _is_passed_over(path: Path) -> bool:
 def _holds_results(path: Path) -> bool:
     """Whether an earlier run wrote into this folder: label maps are no scans."""
     with suppress(OSError):
-        return (path / "cases").is_dir() and any(
-            _RESULTS in record.read_bytes()[:200] for record in path.glob("run*.json")
-        )
+        return (path / "cases").is_dir() and holds_results(path)
     return False
 
 
