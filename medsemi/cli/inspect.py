@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsemi.prediction.codes import RunStopped
+from medsemi.prediction.codes import no_images
 from medsemi.prediction.options import Options
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _progress() as progress:
         scan = discover(arguments.inputs, options, model, progress)
     if not scan.files:
-        raise RunStopped("E12", why="the folders are empty")
+        raise no_images(arguments.inputs)
     if arguments.json:
         print(json.dumps(document(scan, model), indent=1, allow_nan=False))
     else:

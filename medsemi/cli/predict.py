@@ -122,7 +122,14 @@ def _add_how(add: Callable[..., object]) -> None:
         " reveal patients; default auto (DICOM: hash, others: path).",
     )
     add("--strict", action="store_true", help="Refuse every case that has a warning.")
-    add("--shard", type=shard, default=usual.shard, metavar="I/N", help=argparse.SUPPRESS)
+    add(
+        "--shard",
+        type=shard,
+        default=usual.shard,
+        metavar="I/N",
+        help="Take the I-th of N parts of the cases, I from 1 to N; other machines take the other"
+        " parts into the same folder; default 1/1, all cases.",
+    )
 
 
 def outputs(text: str) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ result stands; E error of the run. A code keeps its meaning for ever; its senten
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 DISCLAIMER = (
@@ -22,7 +23,7 @@ class CodeText:
     """What a code says.
 
     Attributes:
-        sentence: with `{name}` where a value stands.
+        sentence: with `{name}` where a value stands, and `{name:one|many}` where words follow it.
         advice: what the reader does next; empty where nothing needs to be done.
     """
 
@@ -32,10 +33,21 @@ class CodeText:
     @property
     def general(self) -> tuple[str, str]:
         """Sentence and advice for any case: `…` where a value stands."""
-        return _VALUE.sub("…", self.sentence), _VALUE.sub("…", self.advice)
+        sentence = _WORDS.sub(r"\3", self.sentence)
+        return _VALUE.sub("…", sentence), _VALUE.sub("…", self.advice)
+
+    def filled(self, values: Mapping[str, Any]) -> str:
+        """Sentence and advice for one case.
+
+        Args:
+            values: of the sentence; plain JSON values.
+        """
+        words = _WORDS.sub(lambda m: m[2] if values[m[1]] == 1 else m[3], self.sentence)
+        return f"{words} {self.advice}".strip().format_map(values)
 
 
 _VALUE = re.compile(r"\{\w+\}")
+_WORDS = re.compile(r"\{(\w+):([^{}|]*)\|([^{}|]*)\}")
 
 CODES: dict[str, CodeText] = {
     "S01": CodeText("Ignored: not a medical image file."),
@@ -56,7 +68,7 @@ CODES: dict[str, CodeText] = {
     "S11": CodeText("Phase, real or imaginary image; only magnitude is used."),
     "S12": CodeText("Already done with the same input, model and options."),
     "R01": CodeText(
-        "{k} slices are missing after slice {after}.",
+        "{k} {k:slice is|slices are} missing after slice {after}.",
         "Send the series again, or use --gaps fill if few are missing.",
     ),
     "R02": CodeText(
@@ -72,7 +84,7 @@ CODES: dict[str, CodeText] = {
         "Export one volume at a time.",
     ),
     "R06": CodeText(
-        "Volume {i} of {v} is incomplete: {k} images missing.", "Send the series again."
+        "Incomplete: {k} {k:image is|images are} missing from {where}.", "Send the series again."
     ),
     "R07": CodeText(
         "Pixel data is shorter than the header says ({file}).", "Copy or send the file again."
@@ -93,18 +105,19 @@ CODES: dict[str, CodeText] = {
     "R12": CodeText("Warning {warning} refused because of --strict.", "Leave --strict out."),
     "U01": CodeText("Damaged or unreadable file.", "Copy or export it again."),
     "W01": CodeText("Identifiers are empty; grouped by folder."),
-    "W02": CodeText("{n} identical copies left out."),
-    "W03": CodeText("{n} images of other size or frame left out of this stack."),
+    "W02": CodeText("{n} identical {n:copy|copies} left out."),
+    "W03": CodeText("{n} {n:image|images} of other size or frame left out of this stack."),
     "W04": CodeText(
         "Gantry tilt of {degrees} degrees: computed on a straightened copy, result on the original"
         " slices."
     ),
     "W05": CodeText(
-        "{k} missing slices were interpolated.", "Check the result near slice {after}."
+        "{k} missing {k:slice was|slices were} interpolated.",
+        "Check the result near slice {after}.",
     ),
     "W06": CodeText("Uneven slices were interpolated to {mm} mm."),
     "W07": CodeText(
-        "Only {n} slices (fewer than 10).", "Check whether the whole organ is covered."
+        "Only {n} {n:slice|slices} (fewer than 10).", "Check whether the whole organ is covered."
     ),
     "W08": CodeText(
         "Student and teacher network disagree on {label} (Dice {dice}).", "Check this case first."
@@ -114,7 +127,7 @@ CODES: dict[str, CodeText] = {
     "W11": CodeText("Lossy compressed input.", "Prefer the original series."),
     "W12": CodeText("NIfTI sform and qform disagree by {mm} mm; sform used."),
     "W13": CodeText("NIfTI pixdim and affine disagree; affine used."),
-    "W14": CodeText("{n} voxels are not finite; replaced."),
+    "W14": CodeText("{n} {n:voxel is|voxels are} not finite; replaced."),
     "W15": CodeText("The affine is sheared; computed on a straightened copy."),
     "W16": CodeText(
         "Outside the range of the training data: {what}.", "Do not rely on this result unchecked."
@@ -144,6 +157,10 @@ CODES: dict[str, CodeText] = {
     "E12": CodeText("No input files found: {why}."),
     "E13": CodeText("Option error: {why}."),
     "E14": CodeText("Interrupted.", "Run the same command again; what is done stays done."),
+    "E15": CodeText(
+        "Output folder {out} cannot be written ({why}).",
+        "Choose another --out, or see to it that files can be written there.",
+    ),
 }
 
 
@@ -162,8 +179,7 @@ class Finding:
     @property
     def text(self) -> str:
         """The sentence, and what to do next."""
-        known = CODES[self.code]
-        return f"{known.sentence} {known.advice}".strip().format_map(self.values)
+        return CODES[self.code].filled(self.values)
 
     def __str__(self) -> str:
         """`R03 Gantry tilt …`."""
@@ -189,3 +205,14 @@ class RunStopped(Exception):  # noqa: N818  (a run is stopped with a code)
     def __init__(self, code: str, exit_code: int = 1, **values: Any) -> None:  # noqa: ANN401
         self.finding, self.exit_code = Finding(code, values), exit_code
         super().__init__(str(self.finding))
+
+
+def no_images(inputs: Sequence[Path]) -> RunStopped:
+    """The exception E12 for inputs that hold no image.
+
+    Args:
+        inputs: folders and files, as the user named them.
+    """
+    names = ", ".join(path.name or str(path) for path in inputs)
+    why = f"no DICOM, NIfTI, NRRD or MetaImage file is in {names}; name a folder with images"
+    return RunStopped("E12", why=why)

@@ -148,12 +148,12 @@ def hold(path: Path) -> Iterator[Held]:
         The lock.
 
     Raises:
-        RunStopped: exit code 4; E11: another process holds it, E03: the file cannot be written.
+        RunStopped: exit code 4; E11: another process holds it, E15: the file cannot be written.
     """
     try:
         held = _take(path)
     except OSError as error:
-        raise not_writable(error) from error
+        raise not_writable(path.parent, error) from error
     try:
         yield held
     finally:
@@ -183,10 +183,9 @@ def hold_folder(out: Path, shard: tuple[int, int] = (1, 1)) -> Iterator[Held]:
         yield held
 
 
-def not_writable(error: OSError) -> RunStopped:
-    """The exception for an output folder that cannot be written."""
-    why = f"the output folder cannot be written ({error.strerror})"
-    return RunStopped("E03", LOCKED, why=why)
+def not_writable(out: Path, error: OSError) -> RunStopped:
+    """The exception E15 for an output folder that cannot be written."""
+    return RunStopped("E15", LOCKED, out=str(out), why=error.strerror or type(error).__name__)
 
 
 def _side_by_side(first: Path, second: Path) -> bool:

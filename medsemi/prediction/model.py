@@ -93,7 +93,7 @@ class Model:
     weights: Mapping[str, Path] = field(default_factory=dict)
 
     def accepts(self, modality: str) -> bool:
-        """Whether images of this modality fit; an unknown one (NIfTI) does only for `any`."""
+        """Whether images of this modality fit; an unknown one does only for `any`."""
         return "any" in self.modality or modality.upper() in self.modality
 
 
@@ -111,8 +111,9 @@ def load_model(folder: str | Path) -> Model:
     contract = metadata.get("medsemi")
     if not isinstance(contract, dict):
         raise _invalid("configs/metadata.json has no key 'medsemi'")
+    weights = _weights(folder)
     try:
-        return _model(folder, metadata, contract)
+        return _model(folder, metadata, contract, weights)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise _invalid(f"configs/metadata.json, key 'medsemi': {error}") from error
 
@@ -128,7 +129,8 @@ def _metadata(folder: Path) -> dict[str, Any]:
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise _invalid(f"{folder.name} holds no configs/metadata.json") from error
+        why = f"{folder.name or folder} holds no configs/metadata.json; {_other_folder(folder)}"
+        raise _invalid(why) from error
     except (OSError, ValueError) as error:
         raise _invalid("configs/metadata.json cannot be read") from error
     if not isinstance(metadata, dict):
@@ -136,7 +138,40 @@ def _metadata(folder: Path) -> dict[str, Any]:
     return metadata
 
 
-def _model(folder: Path, metadata: Mapping[str, Any], contract: Mapping[str, Any]) -> Model:
+def _other_folder(folder: Path) -> str:
+    """What to name instead of a folder that is no bundle: those that trainings left in it."""
+    left = [
+        str(path.parents[1])
+        for pattern in ("bundle", "*/bundle")  # of a stage, of a run of several stages
+        for path in sorted(folder.glob(f"{pattern}/configs/metadata.json"))
+    ]
+    if not left:
+        return "name the folder of a bundle"
+    whose = "training left its bundle" if len(left) == 1 else "trainings left their bundles"
+    return f"the {whose} in {', '.join(left)}"
+
+
+def _weights(folder: Path) -> dict[str, Path]:
+    """Files of weights, by network."""
+    weights = {
+        name: path
+        for name in ("model", "student", "teacher")
+        if (path := folder / "models" / f"{name}.pt").is_file()
+    }
+    if "model" not in weights:
+        raise _invalid(
+            f"{folder.name or folder} holds no weights (models/model.pt); train with it and name the"
+            " folder 'bundle' that the training leaves, or ask whoever made it for the weights"
+        )
+    return weights
+
+
+def _model(
+    folder: Path,
+    metadata: Mapping[str, Any],
+    contract: Mapping[str, Any],
+    weights: Mapping[str, Path],
+) -> Model:
     modality = tuple(m if m == "any" else m.upper() for m in _needed(contract, "modality"))
     labels = tuple(
         _label(int(k), v)
@@ -148,13 +183,6 @@ def _model(folder: Path, metadata: Mapping[str, Any], contract: Mapping[str, Any
     spacing = contract.get("spacing")
     if spacing is not None and (len(spacing) != 3 or min(spacing) <= 0):
         raise ValueError("spacing needs three lengths above 0, in mm")
-    weights = {
-        name: path
-        for name in ("model", "student", "teacher")
-        if (path := folder / "models" / f"{name}.pt").is_file()
-    }
-    if "model" not in weights:
-        raise ValueError("models/model.pt is missing; train first, or ask whoever made the bundle")
     return Model(
         folder=folder,
         name=str(contract.get("name") or folder.resolve().name),

@@ -17,6 +17,7 @@ from typing import Any
 
 from medsemi.atomic import write_atomically
 from medsemi.prediction.codes import DISCLAIMER
+from medsemi.prediction.earlier import REPORT
 from medsemi.prediction.markup import Element, tag, to_html
 from medsemi.prediction.report_cards import card, color_class, legend, overview
 from medsemi.prediction.report_pictures import Strip, read_strips
@@ -62,7 +63,7 @@ def write_report(out: Path) -> None:
         cards=to_html(*cards),
         legend=to_html(legend(m.code for entry in entries for m in entry.messages)),
     )
-    with write_atomically(out / "report.html") as temporary:
+    with write_atomically(out / REPORT) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 

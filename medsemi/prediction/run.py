@@ -22,9 +22,10 @@ from pathlib import Path
 from medsemi.prediction import disk
 from medsemi.prediction.ahead import AHEAD, WAITING_SHARE, Behind, memory_bytes, read_ahead
 from medsemi.prediction.case import Case
-from medsemi.prediction.codes import DISCLAIMER, Finding, RunStopped
+from medsemi.prediction.codes import DISCLAIMER, Finding, RunStopped, no_images
 from medsemi.prediction.commit import tidy
 from medsemi.prediction.console import Console
+from medsemi.prediction.earlier import foreign_file
 from medsemi.prediction.interruption import Interrupted, interruptible, undisturbed
 from medsemi.prediction.ledger import of_shard
 from medsemi.prediction.lock import Held, hold, hold_folder, not_writable, others_at_work
@@ -77,9 +78,10 @@ def predict(
     model = load_model(model_folder)
     _check_places(inputs, out)
     try:
+        _spare_others(out, options)
         (out / "cases").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise not_writable(error) from error
+        raise not_writable(out, error) from error
     log = Log(out / run_file(options.shard, ".log"), DISCLAIMER)
     run = Run(out, model, options, stages, console, log)
     with undisturbed():
@@ -104,6 +106,19 @@ def _check_places(inputs: Sequence[Path], out: Path) -> None:
             raise RunStopped(
                 "E13", why="an INPUT lies in the output folder; name another folder with --out"
             )
+
+
+def _spare_others(out: Path, options: Options) -> None:
+    """Refuse a folder where a file of somebody else would be overwritten.
+
+    Raises:
+        RunStopped: E13, exit code 1.
+        OSError: the folder cannot be searched.
+    """
+    foreign = foreign_file(out, options.shard)
+    if foreign is not None:
+        why = f"{out} holds {foreign}, which no earlier run of predict wrote; choose another --out"
+        raise RunStopped("E13", why=why)
 
 
 def _recorded(run: Run, inputs: Sequence[Path], held: Held) -> int:
@@ -148,7 +163,9 @@ def _interrupted(run: Run, behind: Behind) -> int:
 def _stopped(run: Run, stop: RunStopped) -> int:
     """End a run whose disk is full like one that is over; hand on all other reasons."""
     run.dropped.set()
-    run.log.event(f"run stops: {stop.finding}")
+    # E12 names a folder of the user, which may be called as a patient is.
+    said = stop.finding.code if stop.finding.code == "E12" else stop.finding
+    run.log.event(f"run stops: {said}")
     if stop.exit_code not in (2, 3):
         raise stop
     run.console.say("-", stop.finding.code, stop.finding.text)
@@ -160,7 +177,7 @@ def _run(run: Run, inputs: Sequence[Path], held: Held, behind: Behind) -> int:
     run.noted["ignored"] = len(scan.ignored)
     known = _outside(scan.cases, run.out)
     if not known:
-        raise RunStopped("E12", why="no file here is a DICOM, NIfTI, NRRD or MetaImage file")
+        raise no_images(inputs)
     cases = [case for case in known if of_shard(case, run.options.shard)]
     run.log.event(f"{len(cases)} cases, {len(scan.ignored)} files ignored")
     alone = run.options.shard[1] == 1

@@ -43,7 +43,7 @@ def test_a_table_with_a_sentence_for_each_code(samples: Path, inspect: Run) -> N
     assert {"CT", "64×64", "27", "3.61", "refuse", "R01"} <= set(gap.split())
     case_id = gap.split()[0]
     (sentence,) = (line for line in lines if line.startswith(f"{case_id} R01 "))
-    assert sentence.startswith(f"{case_id} R01 1 slices are missing after slice 10 (at 746.2 mm).")
+    assert sentence.startswith(f"{case_id} R01 1 slice is missing after slice 10 (at 746.2 mm).")
     assert lines[-1].startswith("2 cases in 41 files: 1 would be predicted, 0 skipped, 1 refused")
 
 
@@ -102,7 +102,10 @@ def test_usage_errors_end_with_1(inspect: Run, tmp_path: Path, samples: Path) ->
     assert inspect(tmp_path / "absent")[0] == 1
     code, out, err = inspect(tmp_path)
     assert (code, out) == (1, "")
-    assert "E12" in err
+    assert (
+        f"E12 No input files found: no DICOM, NIfTI, NRRD or MetaImage file is in {tmp_path.name};"
+        in err
+    )
     assert inspect(samples / "ct_axial_ffs", "--model", tmp_path)[0] == 1
     assert inspect(samples / "ct_axial_ffs", "--series", "1.2.3")[0] == 1
     assert inspect("--gaps", "maybe", samples)[0] == 1

@@ -119,21 +119,20 @@ def test_help_is_quick_and_light(repository: Path) -> None:
     assert facts["seconds"] < 0.5
 
 
-def test_help_names_every_option_but_the_shard_in_a_sentence(
+def test_help_names_every_option_in_a_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
         parse("--help")
     shown = capsys.readouterr().out
-    options = "series gaps tilt outputs device overlap workers overwrite names strict"
+    options = "series gaps tilt outputs device overlap workers overwrite names strict shard"
     for option in options.split():
         assert re.search(rf"^  --{option}\b", shown, re.MULTILINE), option
-    assert "  --shard I/N " not in shown
     assert "not a medical device" in shown
     listed = shown[shown.index("options:") : shown.index("examples:")]
     lines = re.findall(r"^  -.*?(?=^  -|\Z)", listed, re.MULTILINE | re.DOTALL)
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert [line for line in lines if not line.rstrip().endswith(".")] == [lines[0]]
 
 

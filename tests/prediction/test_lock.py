@@ -154,4 +154,6 @@ def test_the_lock_is_refreshed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     stop = refused(tmp_path / "absent")
-    assert "cannot be written" in str(stop.finding)
+    assert f"E15 Output folder {tmp_path / 'absent'} cannot be written (No such" in str(
+        stop.finding
+    )

@@ -329,6 +329,23 @@ def test_nothing_to_do_is_told(tmp_path: Path, model: Path, out: Path) -> None:
         with pytest.raises(RunStopped) as stop:
             go(inputs, model, out)
         assert (stop.value.finding.code, stop.value.exit_code) == ("E12", 1)
+        assert inputs.name in stop.value.finding.text
+
+
+def test_a_folder_without_images_is_named_but_not_in_the_log(
+    tmp_path: Path, model: Path, out: Path
+) -> None:
+    """A folder may be called as a patient is; the log is what people send around."""
+    for name in ("DOE_JANE", "letters"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("no image")
+    inputs = [tmp_path / "DOE_JANE", tmp_path / "letters"]
+    with pytest.raises(RunStopped) as stop:
+        predict(inputs, model, out, Options(), Told(), FAKE.make_stages())
+    assert "MetaImage file is in DOE_JANE, letters; name " in stop.value.finding.text
+    log = (out / "run.log").read_text()
+    assert "E12" in log
+    assert "DOE" not in log
 
 
 def test_a_model_that_is_none(inputs: Path, tmp_path: Path, out: Path) -> None:
@@ -345,6 +362,51 @@ def test_nothing_is_written_into_an_input(inputs: Path, model: Path) -> None:
     assert not (inputs / "cases").exists()
 
 
+@pytest.mark.parametrize("name", ["run.json", "run.log", "summary.csv", "report.html"])
+def test_files_of_others_are_not_overwritten(
+    name: str, inputs: Path, model: Path, out: Path
+) -> None:
+    """Such as those of a training or of a comparison."""
+    out.mkdir()
+    (out / name).write_text('{"run_id": "of a training"}')
+    with pytest.raises(RunStopped) as stop:
+        go(inputs, model, out)
+    assert (stop.value.finding.code, stop.value.exit_code) == ("E13", 1)
+    assert stop.value.finding.text == (
+        f"Option error: {out} holds {name}, which no earlier run of predict wrote; choose another"
+        " --out."
+    )
+    assert {path.name: path.read_text() for path in out.iterdir()} == {
+        name: '{"run_id": "of a training"}'
+    }
+
+
+def test_folders_that_others_call_cases_are_not_replaced(
+    inputs: Path, model: Path, out: Path
+) -> None:
+    (out / "cases" / "case00").mkdir(parents=True)
+    (out / "cases" / "case00" / "scan.nii").write_text("a scan")
+    with pytest.raises(RunStopped, match=r"E13 .* holds cases/case00, which"):
+        go(inputs, model, out)
+    assert (out / "cases" / "case00" / "scan.nii").read_text() == "a scan"
+
+
+def test_other_files_may_lie_beside_results(inputs: Path, model: Path, out: Path) -> None:
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert go(inputs, model, out)[0] == 0
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_that_was_killed_before_its_record_goes_on(
+    inputs: Path, model: Path, out: Path
+) -> None:
+    go(inputs, model, out)
+    for name in ("run.json", "report.html"):
+        (out / name).unlink()
+    assert go(inputs, model, out)[1].counts == {"already": 4}
+
+
 def test_results_within_an_input_are_no_inputs(inputs: Path, model: Path) -> None:
     out = inputs / "results"
     assert go(inputs, model, out)[1].counts == {"done": 4}
@@ -352,10 +414,17 @@ def test_results_within_an_input_are_no_inputs(inputs: Path, model: Path) -> Non
     assert len(records(out)) == 4
 
 
-def test_an_output_folder_that_cannot_be_made(inputs: Path, model: Path) -> None:
+@pytest.mark.parametrize("below", [".", "out"])
+def test_an_output_folder_that_cannot_be_made(inputs: Path, model: Path, below: str) -> None:
+    """A file is there, or on the way to it."""
+    out = model / "models" / "model.pt" / below
     with pytest.raises(RunStopped) as stop:
-        go(inputs, model, model / "models" / "model.pt" / "out")
-    assert stop.value.exit_code == 4
+        go(inputs, model, out)
+    assert (stop.value.finding.code, stop.value.exit_code) == ("E15", 4)
+    assert stop.value.finding.text == (
+        f"Output folder {out} cannot be written (Not a directory). Choose another --out, or see to it"
+        " that files can be written there."
+    )
 
 
 def test_a_full_disk_stops_the_run_but_keeps_what_is_done(

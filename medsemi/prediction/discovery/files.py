@@ -13,11 +13,11 @@ from typing import Literal
 from medsemi.prediction.codes import RunStopped
 from medsemi.prediction.discovery.itk_files import is_meta_image, is_nrrd
 from medsemi.prediction.discovery.nifti import GZIP_MARK, is_nifti, start_of
+from medsemi.prediction.earlier import holds_results
 
 Content = Literal["dicom", "maybe_dicom", "nifti", "nrrd", "mha", "damaged", "other"]
 _DICOM_ENDINGS = (".dcm", ".ima")
 _NIFTI_ENDINGS = (".nii", ".nii.gz")
-_RESULTS = b'"medsemi.run/'
 # Endings that claim to be an image: what cannot be read then is told, not ignored.
 CLAIMS = (*_DICOM_ENDINGS, *_NIFTI_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -29,16 +29,12 @@ class Found:
     Attributes:
         path: of the file.
         name: path relative to the INPUT.
-        root: number of the INPUT.
-        direct: whether the INPUT is this file or its folder.
         hidden: whether it is passed over: its name starts with a dot, it is a link, or it is a folder
             with results of an earlier run.
     """
 
     path: Path
     name: str
-    root: int
-    direct: bool
     hidden: bool = False
 
     @property
@@ -57,13 +53,13 @@ def find_files(inputs: Sequence[Path]) -> list[Found]:
         RunStopped: E12 if an input does not exist.
     """
     found: dict[str, Found] = {}
-    for number, root in enumerate(inputs):
+    for root in inputs:
         if not root.exists():
             raise RunStopped("E12", why=f"{root.name or root} does not exist")
         if root.is_dir():
-            files = _walk(root, number)
+            files = _walk(root)
         else:
-            files = iter([Found(root, root.name, number, True, root.name.startswith("."))])
+            files = iter([Found(root, root.name, root.name.startswith("."))])
         for file in files:
             # A link is another thing than the file that it leads to.
             place = os.path.abspath if file.hidden else os.path.realpath
@@ -71,7 +67,7 @@ def find_files(inputs: Sequence[Path]) -> list[Found]:
     return list(found.values())
 
 
-def _walk(root: Path, number: int) -> Iterator[Found]:
+def _walk(root: Path) -> Iterator[Found]:
     closed: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=closed.append):
         here = Path(folder)
@@ -81,10 +77,10 @@ def _walk(root: Path, number: int) -> Iterator[Found]:
             path = here / name
             if name in hidden or path.is_file():
                 relative = path.relative_to(root).as_posix()
-                yield Found(path, relative, number, here == root, name in hidden)
+                yield Found(path, relative, name in hidden)
     for error in closed:
         path = Path(error.filename)
-        yield Found(path, path.relative_to(root).as_posix(), number, False)
+        yield Found(path, path.relative_to(root).as_posix())
 
 
 def _is_passed_over(path: Path) -> bool:
@@ -94,9 +90,7 @@ def _is_passed_over(path: Path) -> bool:
 def _holds_results(path: Path) -> bool:
     """Whether an earlier run wrote into this folder: label maps are no scans."""
     with suppress(OSError):
-        return (path / "cases").is_dir() and any(
-            _RESULTS in record.read_bytes()[:200] for record in path.glob("run*.json")
-        )
+        return (path / "cases").is_dir() and holds_results(path)
     return False
 
 

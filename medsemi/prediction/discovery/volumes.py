@@ -80,22 +80,22 @@ def split_volumes(stack: Sequence[Position]) -> Split | Finding:
         R06 if there is none.
     """
     count = max(len(position) for position in stack)
-    incomplete = None
+    short: list[int] = []
     for name, key in SPLITS.items():
         groups = _grouped(stack, key)
         if groups is None or len(groups) != count:
             continue
         if all(len(group) == len(stack) for group in groups.values()):
             return name, [Volume(tuple(groups[v]), str(v)) for v in sorted(groups)]
-        if incomplete is None:
-            incomplete = next(
-                index
-                for index, v in enumerate(sorted(groups), start=1)
-                if len(groups[v]) < len(stack)
-            )
+        short = short or [
+            index for index, v in enumerate(sorted(groups), start=1) if len(groups[v]) < len(stack)
+        ]
     absent = count * len(stack) - sum(len(position) for position in stack)
     if absent:
-        return Finding("R06", {"i": incomplete or "?", "v": count, "k": absent})
+        where = (
+            f"volume {short[0]} of {count}" if len(short) == 1 else f"a series of {count} volumes"
+        )
+        return Finding("R06", {"k": absent, "where": where})
     by_instance = _by_instance(stack)
     if by_instance is None:
         return Finding("R05", {"v": count})

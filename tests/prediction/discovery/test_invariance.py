@@ -80,7 +80,7 @@ def test_a_missing_image_of_a_time_series_is_counted(samples: Path, tmp_path: Pa
         shutil.copy(path, tmp_path)
     (case,) = discover([tmp_path], Options()).cases
     assert (case.category, case.outcome, case.codes) == ("4d", "refuse", ("R06",))
-    assert "1 images missing" in case.findings[0].text
+    assert "1 image is missing from " in case.findings[0].text
 
 
 def test_the_incomplete_volume_is_named(samples: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_incomplete_volume_is_named(samples: Path, tmp_path: Path) -> None:
         if path.name != "e2_39.dcm":
             shutil.copy(path, tmp_path)
     (case,) = discover([tmp_path], Options()).cases
-    assert dict(case.findings[0].values) == {"i": 2, "v": 2, "k": 1}
+    assert dict(case.findings[0].values) == {"k": 1, "where": "volume 2 of 2"}
 
 
 def test_progress_ends_with_all_files(samples: Path) -> None:

@@ -92,4 +92,14 @@ def test_a_key_that_meets_itself_at_one_position_is_none() -> None:
 def test_missing_images_are_counted() -> None:
     frames = [make(z, 10 * v + z, acq=float(v)) for v in range(2) for z in range(6)]
     del frames[8]
-    assert split_volumes(positions(frames)) == Finding("R06", {"i": 2, "v": 2, "k": 1})
+    assert split_volumes(positions(frames)) == Finding("R06", {"k": 1, "where": "volume 2 of 2"})
+
+
+@pytest.mark.parametrize("acquired", [{}, {"acq": True}])
+def test_where_images_are_missing_is_told_only_if_known(acquired: dict[str, bool]) -> None:
+    """No key tells the volumes apart, or more than one of them is short: none is named."""
+    keys = [{name: float(v) for name in acquired} for v in range(2)]
+    frames = [make(z, 10 * v + z, **keys[v]) for v in range(2) for z in range(6)]
+    del frames[9], frames[2]
+    finding = split_volumes(positions(frames))
+    assert finding == Finding("R06", {"k": 2, "where": "a series of 2 volumes"})

@@ -75,7 +75,7 @@ def test_a_case_that_is_done(done: Callable[..., dict[str, Any]]) -> None:
     assert record["codes"] == [
         {
             "code": "W05",
-            "text": "1 missing slices were interpolated. Check the result near slice 10.",
+            "text": "1 missing slice was interpolated. Check the result near slice 10.",
             "detail": {"k": 1, "after": 10},
         }
     ]

@@ -1,0 +1,78 @@
+"""What a folder that is no usable bundle is told, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsemi.prediction.codes import RunStopped
+from medsemi.prediction.model import load_model
+
+CONTRACT = {"modality": ["MR"], "labels": {"1": {"name": "organ"}}}
+
+
+def write_bundle(folder: Path, contract: dict[str, Any] | None = None) -> Path:
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    metadata = {"version": "1", "medsemi": CONTRACT if contract is None else contract}
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    (folder / "models" / "model.pt").write_bytes(b"weights")
+    return folder
+
+
+def told(folder: Path) -> str:
+    with pytest.raises(RunStopped) as stop:
+        load_model(folder)
+    assert (stop.value.finding.code, stop.value.exit_code) == ("E10", 1)
+    return stop.value.finding.text
+
+
+def test_a_bundle_is_read(tmp_path: Path) -> None:
+    model = load_model(write_bundle(tmp_path / "organ"))
+    assert (model.name, model.modality, list(model.weights)) == ("organ", ("MR",), ["model"])
+
+
+@pytest.mark.parametrize("given", ["runs/x/train", "runs/x"])
+def test_the_folder_of_a_training_is_pointed_to_its_bundle(given: str, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "runs" / "x" / "train" / "bundle")
+    (tmp_path / "runs" / "x" / "train" / "model.pt").write_bytes(b"weights")
+    sentence = told(tmp_path / given)
+    assert f"{Path(given).name} holds no configs/metadata.json; " in sentence
+    assert sentence.endswith(f"the training left its bundle in {bundle}.")
+
+
+def test_the_bundles_of_several_trainings_are_all_named(tmp_path: Path) -> None:
+    for stage in ("train", "supervised"):
+        write_bundle(tmp_path / stage / "bundle")
+    bundles = f"{tmp_path / 'supervised' / 'bundle'}, {tmp_path / 'train' / 'bundle'}"
+    assert told(tmp_path).endswith(f"the trainings left their bundles in {bundles}.")
+
+
+def test_a_folder_without_any_bundle_is_told_what_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told(tmp_path).endswith(
+        f"{tmp_path.name} holds no configs/metadata.json; name the folder of a bundle."
+    )
+    monkeypatch.chdir(tmp_path)
+    assert ": . holds no configs" in told(Path())
+
+
+@pytest.mark.parametrize("contract", [CONTRACT, {}])
+def test_a_bundle_without_weights_blames_no_other_file(
+    contract: dict[str, Any], tmp_path: Path
+) -> None:
+    """The bundles that come with the program hold none, and not all of them name structures yet."""
+    shutil.rmtree(write_bundle(tmp_path / "organ", contract) / "models")
+    sentence = told(tmp_path / "organ")
+    assert "organ holds no weights (models/model.pt); train with it and name the folder" in sentence
+    assert "metadata" not in sentence
+
+
+def test_a_wrong_key_is_told_with_its_file(tmp_path: Path) -> None:
+    sentence = told(write_bundle(tmp_path / "organ", {"modality": ["MR"]}))
+    assert "configs/metadata.json, key 'medsemi': 'labels' is missing" in sentence
