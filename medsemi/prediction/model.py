@@ -93,7 +93,7 @@ class Model:
     weights: Mapping[str, Path] = field(default_factory=dict)
 
     def accepts(self, modality: str) -> bool:
-        """Whether images of this modality fit; an unknown one does only for `any`."""
+        """Whether images of this modality fit; an unknown one (NIfTI) does only for `any`."""
         return "any" in self.modality or modality.upper() in self.modality
 
 

@@ -90,13 +90,13 @@ class Selection:
         known = {uid, draft.source.name, _without_volume(case_id)} - {""}
         return series in known and number == str(draft.source.volume + 1)
 
-    def not_wanted(self, draft: Draft, case_id: str) -> Finding | None:
+    def not_wanted(self, draft: Draft, case_id: str, only_whole_files: bool) -> Finding | None:
         """S08, S09 or S10 if a case that could be predicted is not a candidate."""
         if not self.names(draft, case_id):
             return Finding("S10")
         if draft.category == "unreadable":
             return None
-        if self.model and not self._fits(draft):
+        if self.model and not self._fits(draft, only_whole_files):
             modality = draft.source.modality or "unknown"
             return Finding(
                 "S08", {"modality": modality, "expected": ", ".join(self.model.modality)}
@@ -107,24 +107,26 @@ class Selection:
             return Finding("S09", {"v": draft.volumes})
         return None
 
-    def _fits(self, draft: Draft) -> bool:
+    def _fits(self, draft: Draft, only_whole_files: bool) -> bool:
         assert self.model is not None
-        # Only DICOM tells the modality: other files are what the user says they are, by naming them
-        # or their folder, whatever lies beside them.
-        return draft.source.kind != "dicom" or self.model.accepts(draft.source.modality)
+        if draft.source.modality or self.model.accepts(""):
+            return self.model.accepts(draft.source.modality)
+        chosen = draft.direct or only_whole_files or self.options.series != "auto"
+        return draft.source.kind != "dicom" and chosen
 
 
-def decide(draft: Draft, case_id: str, selection: Selection) -> Case:
+def decide(draft: Draft, case_id: str, selection: Selection, only_whole_files: bool) -> Case:
     """Make a case of a draft: what would be done with it, and what is said about that.
 
     Args:
         draft: what its files say.
         case_id: its name.
         selection: what the user wants and the model takes.
+        only_whole_files: whether its INPUT holds no DICOM, so that the user chose these files.
     """
     findings = draft.findings
     if not _of(findings, "S"):
-        unwanted = selection.not_wanted(draft, case_id)
+        unwanted = selection.not_wanted(draft, case_id, only_whole_files)
         findings = (unwanted, *findings) if unwanted else findings
     if selection.options.strict and not _of(findings, "SUR"):
         refused = [Finding("R12", {"warning": finding.code}) for finding in _of(findings, "W")]

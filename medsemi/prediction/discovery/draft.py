@@ -28,6 +28,7 @@ class Draft:
         header_name: patient, date and series number, for `--names header`.
         path_name: relative path, for `--names path`.
         projection: whether it is a projection through many slices.
+        direct: whether the user named the file or its folder.
     """
 
     group: str
@@ -43,6 +44,7 @@ class Draft:
     header_name: str = ""
     path_name: str = ""
     projection: bool = False
+    direct: bool = False
 
     @property
     def key(self) -> str:

@@ -29,12 +29,16 @@ class Found:
     Attributes:
         path: of the file.
         name: path relative to the INPUT.
+        root: number of the INPUT.
+        direct: whether the INPUT is this file or its folder.
         hidden: whether it is passed over: its name starts with a dot, it is a link, or it is a folder
             with results of an earlier run.
     """
 
     path: Path
     name: str
+    root: int
+    direct: bool
     hidden: bool = False
 
     @property
@@ -53,13 +57,13 @@ def find_files(inputs: Sequence[Path]) -> list[Found]:
         RunStopped: E12 if an input does not exist.
     """
     found: dict[str, Found] = {}
-    for root in inputs:
+    for number, root in enumerate(inputs):
         if not root.exists():
             raise RunStopped("E12", why=f"{root.name or root} does not exist")
         if root.is_dir():
-            files = _walk(root)
+            files = _walk(root, number)
         else:
-            files = iter([Found(root, root.name, root.name.startswith("."))])
+            files = iter([Found(root, root.name, number, True, root.name.startswith("."))])
         for file in files:
             # A link is another thing than the file that it leads to.
             place = os.path.abspath if file.hidden else os.path.realpath
@@ -67,7 +71,7 @@ def find_files(inputs: Sequence[Path]) -> list[Found]:
     return list(found.values())
 
 
-def _walk(root: Path) -> Iterator[Found]:
+def _walk(root: Path, number: int) -> Iterator[Found]:
     closed: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=closed.append):
         here = Path(folder)
@@ -77,10 +81,10 @@ def _walk(root: Path) -> Iterator[Found]:
             path = here / name
             if name in hidden or path.is_file():
                 relative = path.relative_to(root).as_posix()
-                yield Found(path, relative, name in hidden)
+                yield Found(path, relative, number, here == root, name in hidden)
     for error in closed:
         path = Path(error.filename)
-        yield Found(path, path.relative_to(root).as_posix())
+        yield Found(path, path.relative_to(root).as_posix(), number, False)
 
 
 def _is_passed_over(path: Path) -> bool:

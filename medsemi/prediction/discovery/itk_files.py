@@ -66,13 +66,14 @@ def is_meta_image(start: bytes) -> bool:
     return re.match(rb"\s*(ObjectType\s*=\s*Image|NDims\s*=\s*\d)", start) is not None
 
 
-def read_itk_header(path: Path, name: str, kind: Literal["nrrd", "mha"]) -> WholeFile:
+def read_itk_header(path: Path, name: str, kind: Literal["nrrd", "mha"], direct: bool) -> WholeFile:
     """Read what the header of an NRRD or MetaImage file says.
 
     Args:
         path: of the file.
         name: path relative to the INPUT.
         kind: of the file.
+        direct: whether the user named the file or its folder.
 
     Raises:
         UnreadableFileError: if it is damaged.
@@ -86,7 +87,7 @@ def read_itk_header(path: Path, name: str, kind: Literal["nrrd", "mha"]) -> Whol
     except Exception as error:
         raise UnreadableFileError(type(error).__name__) from error
     findings = () if finding is None else (finding,)
-    return WholeFile(path, name, kind, said.shape[:3], affine, findings)
+    return WholeFile(path, name, kind, said.shape[:3], affine, findings, direct)
 
 
 def _checked(

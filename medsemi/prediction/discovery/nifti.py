@@ -57,12 +57,13 @@ def is_nifti(start: bytes) -> bool:
     return size == 540 and start[4:8] in {b"n+2\0", b"ni2\0"}
 
 
-def read_nifti_header(path: Path, name: str) -> WholeFile:
+def read_nifti_header(path: Path, name: str, direct: bool) -> WholeFile:
     """Read what the header of a NIfTI file says.
 
     Args:
         path: of the file.
         name: path relative to the INPUT.
+        direct: whether the user named the file or its folder.
 
     Raises:
         UnreadableFileError: if it is damaged or none.
@@ -75,7 +76,7 @@ def read_nifti_header(path: Path, name: str) -> WholeFile:
     # nibabel raises what the bytes of a damaged header happen to be.
     except Exception as error:
         raise UnreadableFileError(type(error).__name__) from error
-    return WholeFile(path, name, "nifti", shape, affine, (*findings, *placing))
+    return WholeFile(path, name, "nifti", shape, affine, (*findings, *placing), direct)
 
 
 def _header_bytes(start: bytes) -> int:

@@ -83,8 +83,12 @@ def discover(
     )
     selection = Selection(options, model)
     drafts.sort(key=_order)
+    with_dicom = {
+        file.root for file, what in zip(files, seen, strict=True) if isinstance(what, Header)
+    }
+    roots = {str(file.path): file.root for file in files}
     cases = [
-        decide(draft, name, selection)
+        decide(draft, name, selection, roots[str(draft.source.path)] not in with_dicom)
         for draft, name in selection.gather(drafts, case_ids(drafts, options.names))
     ]
     return Scan(tuple(cases), ignored, len(files))
@@ -111,9 +115,9 @@ def _look_at(file: Found) -> _Seen:
         if content in {"dicom", "maybe_dicom"}:
             return read_header(file.path, file.name)
         if content == "nifti":
-            return read_nifti_header(file.path, file.name)
+            return read_nifti_header(file.path, file.name, file.direct)
         if content == "nrrd" or content == "mha":
-            return read_itk_header(file.path, file.name, content)
+            return read_itk_header(file.path, file.name, content, file.direct)
     except UnreadableFileError:
         if content == "maybe_dicom" and not file.claims:
             return None

@@ -38,6 +38,7 @@ class WholeFile:
         shape: sizes along all axes, the first three in space.
         affine: (4, 4), from indices to LPS, mm; None where the header does not say.
         findings: of its format.
+        direct: whether the user named the file or its folder.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class WholeFile:
     shape: tuple[int, ...]
     affine: NDArray[np.float64] | None
     findings: tuple[Finding, ...]
+    direct: bool
 
     def drafts(self, options: Options, least: int) -> list[Draft]:
         """The cases: one for each volume.
@@ -100,6 +102,7 @@ class WholeFile:
             geometry=geometry,
             header_name=self.name,
             path_name=self.name,
+            direct=self.direct,
         )
 
 
