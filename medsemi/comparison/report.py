@@ -154,7 +154,13 @@ def time_table(seconds: float, rows: Sequence[TimeRow]) -> Table:
          _spread(row.difference, 3, sign=True))
         for row in rows
     )  # fmt: skip
-    columns = ("method", "seeds", "student steps", "validation Dice", "difference to the twin")
+    columns = (
+        "method",
+        "number of seeds",
+        "student steps",
+        "validation Dice",
+        "difference to the twin",
+    )
     return Table("At equal wall-clock", note, columns, cells)
 
 

@@ -46,6 +46,8 @@ def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path}: does not exist; check dataset_dir and the manifest.")
     reason = " ".join(str(error).split())[:120] or type(error).__name__
     return DataError(f"{path}: cannot be read as a volume ({reason}); replace the file.")
 

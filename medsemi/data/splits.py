@@ -59,10 +59,10 @@ def split_patients(
     """
     eligible, others = set(with_labels), set(without_labels)
     numbers = (counts.test, counts.validation, counts.labeled)
-    if min(numbers) < 0 or counts.labeled == 0:
+    if min(counts.validation, counts.test) < 0 or counts.labeled < 1:
         raise ManifestError(
-            f"{counts.labeled} labeled, {counts.validation} validation and {counts.test} test"
-            " patients: give at least 1 labeled and no negative number."
+            f"of {len(eligible)} patients with labels {counts.validation} are for validation and"
+            f" {counts.test} for test: that leaves none to train on; ask for fewer, and for 1 labeled or more."
         )
     if sum(numbers) > len(eligible - others):
         raise ManifestError(

@@ -71,8 +71,8 @@ def test_another_seed_is_another_split() -> None:
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        (SplitCounts(0), "at least 1 labeled"),
-        (SplitCounts(1, -1), "no negative number"),
+        (SplitCounts(0), "none to train on"),
+        (SplitCounts(1, -1), "-1 are for validation"),
         (SplitCounts(2, 1, 1), "4 patients with labels are asked for but there are 3"),
     ],
 )
