@@ -245,6 +245,9 @@ def _worth(board: Board, base: Board) -> list[str]:
     lines = [[f"{row.method}, as published", *_scores(row), "–", "–"] for row in published]
     for row in summarize(board.records, ROLE, board.patients).rows:
         seeds = _shared_seeds(board, base, row.method)
+        if not seeds:
+            lines.append([f"**{row.method}, recipe**", *_scores(row), "–", "–"])
+            continue
         found = compare(board.dice(row.method), base.dice(BASELINE), board.patients)
         spread = f" ± {found.seed_sd:.3f}" if found.seeds > 1 else ""
         against = f"{found.mean:+.3f} [{_interval(found)}]{spread}"

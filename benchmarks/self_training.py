@@ -33,7 +33,6 @@ RECORDS = Path(__file__).with_suffix("")
 REPORT = Path(__file__).with_suffix(".md")
 KEEP = (0.5, 1.0)
 STAGE = "supervised"
-NETWORK = "average"
 
 
 def train(board: Board, seed: int, dataset: Path, output: Path) -> None:
@@ -76,7 +75,8 @@ def round_of(output: Path, number: int, patients: Mapping[str, str]) -> dict[str
     folder = output / f"round_{number}" / STAGE
     run = finished(folder)
     scored = sorted(folder.glob("validation/step_*"))[-1]
-    cases = read_scores(scored / "cases.csv")[NETWORK]
+    scores = read_scores(scored / "cases.csv")
+    cases = scores["average" if "average" in scores else "student"]
     steps = max(row.step for row in run.history)
     if int(scored.name.removeprefix("step_")) != steps:
         msg = f"{folder} has no validation at its last step, {steps}."

@@ -20,7 +20,6 @@ import yaml
 from medsemi.bundle.merged import lookup
 from medsemi.bundle.reading import SEPARATOR, Finding, read
 from medsemi.bundle.references import reachable
-from medsemi.data.held_out import keep_trained_cases
 from medsemi.data.manifest import Case, Manifest
 from medsemi.data.reading import read_volume
 from medsemi.errors import ConfigError
@@ -44,7 +43,7 @@ MOST_MEASURED = 50
 def deploy(
     bundle_root: str | Path, stage_dir: str | Path, dataset_dir: str | Path, manifest: Manifest
 ) -> Path | None:
-    """Write the bundle of a finished training and the cases it learned from, on the first rank.
+    """Write the bundle of a finished training, on the first rank.
 
     Args:
         bundle_root: the bundle that was trained with.
@@ -89,7 +88,6 @@ def deploy(
     (building / "configs" / "metadata.json").write_text(text, encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     building.rename(target)
-    keep_trained_cases(stage, manifest)
     logger.info("medsemi predict FOLDER --model %s --out RESULTS", target)
     return target
 
@@ -114,7 +112,7 @@ def contract(known: Mapping[str, Any], manifest: Manifest, dataset_dir: Path) ->
         if number:
             labels[str(number)] = entry if same else {"name": name}
     cases = (*manifest.labeled, *manifest.unlabeled)
-    ranges = training_ranges(cases[:: max(1, len(cases) // MOST_MEASURED)], dataset_dir)
+    ranges = training_ranges(cases[:: -(-len(cases) // MOST_MEASURED)], dataset_dir)
     return {**known, "labels": labels, "training_ranges": ranges}
 
 

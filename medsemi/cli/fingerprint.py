@@ -53,9 +53,10 @@ def run(given: argparse.Namespace) -> int:
         temporary.write_text(overlay_text(fingerprint, plan, source), encoding="utf-8")
     size = " x ".join(map(str, plan.window))
     stages = f"{len(plan.strides)} stages of {plan.filters[0]} to {plan.filters[-1]} channels"
-    resampling = "as it is" if plan.spacing is None else f"{list(plan.spacing)} mm"
     print(f"{len(fingerprint.cases)} cases, {fingerprint.modality}; window {size}, {stages},")
-    print(f"voxels {resampling}, for a {preset.upper()}; --preset plans for another machine.")
+    print(
+        f"voxels of {list(plan.spacing)} mm, for a {preset.upper()}; --preset plans for another machine."
+    )
     print(f"The overlay is {given.output}; give it as the last --config_file.")
     return 0
 

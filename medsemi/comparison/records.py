@@ -16,6 +16,7 @@ from medsemi.atomic import write_atomically
 from medsemi.comparison.jobs import Arm, Plan
 from medsemi.comparison.stage_runs import Scores, StageRun, Tracked, from_folder
 from medsemi.comparison.timing import elapsed, peak_memory
+from medsemi.data.manifest import MANIFEST_TAG
 from medsemi.errors import DataError
 
 FORMAT = 1
@@ -111,19 +112,29 @@ def collect(plan: Plan, arm: Arm, tracked: Tracked) -> tuple[Record, StageRun] |
 
     Returns:
         The record and its evaluation; None if a stage or the evaluation is not finished.
+
+    Raises:
+        DataError: if the run folders are of another manifest.
     """
     common = {"manifest": plan.manifest.digest, "seed": str(arm.seed)}
     stages = []
     for stage in arm.stages:
-        run = tracked.find(stage, common) or from_folder(plan.folder(arm) / stage)
+        run = tracked.find(stage, common) or _of_this_split(plan, plan.folder(arm) / stage)
         if run is None:
             return None
         stages.append(run)
     wanted = {**common, "evaluated": arm.method, "role": plan.role}
-    scored = tracked.find("evaluate", wanted) or from_folder(plan.evaluation(arm))
+    scored = tracked.find("evaluate", wanted) or _of_this_split(plan, plan.evaluation(arm))
     if scored is None or not scored.scores:
         return None
     return _record(plan, arm, stages, scored), scored
+
+
+def _of_this_split(plan: Plan, folder: Path) -> StageRun | None:
+    run = from_folder(folder)
+    if run is not None and run.tags.get(MANIFEST_TAG) != plan.manifest.digest:
+        raise DataError(f"{folder} is a run of another manifest; give another --output.")
+    return run
 
 
 def _record(plan: Plan, arm: Arm, stages: list[StageRun], scored: StageRun) -> Record:

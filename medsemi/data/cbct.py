@@ -137,7 +137,8 @@ def read_scan(
     label = None
     if scan.label is not None:
         label, label_affine = read(scan.label)
-        label = label.reshape(image.shape) if label.size == image.size else label
+        while label.ndim > 3 and label.shape[-1] == 1:
+            label = label[..., 0]
         if label.shape != image.shape or not np.allclose(label_affine, affine, atol=0.01):
             raise DataError(
                 f"{scan.label}: shape {label.shape} or affine differ from {scan.image};"

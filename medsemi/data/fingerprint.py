@@ -51,7 +51,7 @@ class Fingerprint:
         percentiles: 0.5, 50 and 99.5 of intensities in the foreground.
         mean: of intensities in the foreground.
         deviation: of intensities in the foreground.
-        least: of all intensities of labeled cases.
+        least: of the first percentiles of the intensities of labeled cases.
         volumes: mean volume of each structure in the labeled cases, in mm3.
     """
 
@@ -95,7 +95,8 @@ def take_fingerprint(manifest: Manifest, dataset_dir: Path) -> Fingerprint:
     for case in manifest.labeled:
         values, label, fact = _labeled(case, dataset_dir)
         facts.append(fact)
-        least = min(least, float(values.min()))
+        # Some darkest voxels may be an error of interpolation.
+        least = min(least, float(np.percentile(values, 1)))
         counts = np.bincount(label.ravel(), minlength=len(voxels))[: len(voxels)]
         voxels += counts * np.prod(fact.spacing)
         inside = values[label > 0]
@@ -145,6 +146,8 @@ def _header(case: Case, folder: Path) -> CaseFacts:
 
 
 def _facts(case_id: str, shape: Sequence[int], affine: NDArray[np.float64]) -> CaseFacts:
+    if len(shape) < 3:
+        raise DataError(f"{case_id}: shape {tuple(shape)} is no volume; take the case out.")
     axes: Any = nibabel.io_orientation(affine)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     order = np.argsort(axes[:, 0])  # the axis of the file that becomes each axis of RAS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,16 +21,15 @@ _LEARNED = ("labeled", "unlabeled")
 _COLUMNS = ("utc", "manifest", "digest", "reason")
 
 
-def keep_trained_cases(stage_dir: str | Path, manifest: Manifest) -> None:
-    """Write down beside the weights of a training which cases it learned from.
+def keep_trained_cases(stage_dir: str | Path, case_ids: Mapping[str, Sequence[str]]) -> None:
+    """Write down beside the weights of a training which cases it learns from.
 
     Args:
         stage_dir: run folder of the stage.
-        manifest: of the training.
+        case_ids: by role, `labeled` and `unlabeled`.
     """
-    names = {role: [case.case_id for case in manifest.cases(role)] for role in _LEARNED}
     with write_atomically(Path(stage_dir) / TRAINED) as temporary:
-        temporary.write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(dict(case_ids), indent=1) + "\n", encoding="utf-8")
 
 
 def opened_cases(
@@ -79,7 +79,8 @@ def _refuse_trained(manifest: Manifest, role: str, output_dir: Path) -> None:
             if as_role is not None:
                 raise ManifestError(
                     f"the {role} case {case.case_id!r} of {manifest.name} was {as_role} in the"
-                    f" training {path.parent}; give the manifest of that training."
+                    f" training {path.parent}; give the manifest of that training, or to another data"
+                    " set another output_dir."
                 )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from medsemi.atomic import write_atomically
 from medsemi.errors import ManifestError
 
+# Of a run: the digest of the manifest that it is with.
+MANIFEST_TAG = "medsemi.manifest_digest"
 ROLES = ("labeled", "unlabeled", "validation", "test")
 _TEXT_KEYS = ("name", "description", "source", "terms", "protocol")
 _KEYS = (*_TEXT_KEYS, "classes", "image", "label", *ROLES)

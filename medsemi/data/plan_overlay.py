@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import yaml
 
 from medsemi.data.fingerprint import Fingerprint
 from medsemi.data.planning import Plan
@@ -35,7 +37,10 @@ def _facts(fingerprint: Fingerprint, source: str) -> str:
         f"# (axes: {', '.join(AXES)}). Values look like {fingerprint.modality}; in structures"
         f" {low:.4g} to {high:.4g}, median {middle:.4g}.",
     ]
-    named = (f"{name} {volume / 1000:.3g}" for name, volume in fingerprint.volumes.items())
+    named = (
+        f"{' '.join(name.split())} {volume / 1000:.3g}"
+        for name, volume in fingerprint.volumes.items()
+    )
     return "\n".join([*lines, f"# Mean volumes in ml: {', '.join(named)}."])
 
 
@@ -79,8 +84,7 @@ network_def:
 
 
 def _preparation(plan: Plan, modality: str) -> str:
-    spacing = "null" if plan.spacing is None else list(plan.spacing)
-    clip = "null" if plan.clip is None else [float(f"{value:.6g}") for value in plan.clip]
+    clip = None if plan.clip is None else [float(f"{value:.6g}") for value in plan.clip]
     norm = "zscore" if plan.clip is None else "range"
     load = [
         "{_target_: monai.transforms.LoadImaged, KEYS}",
@@ -101,8 +105,8 @@ def _preparation(plan: Plan, modality: str) -> str:
         ("inference_preprocessing", "keys: image", "mode: bilinear"),
     )
     texts = [
-        f"spacing: {spacing}  # mm; null leaves voxels as they are",
-        f"clip: {clip}  # least and greatest intensity; null clips none",
+        f"spacing: {list(plan.spacing)}  # mm; null leaves voxels as they are",
+        f"clip: {_row(clip)}  # least and greatest intensity; null clips none",
         f"intensity_norm: {norm}  # zscore: mean 0, deviation 1; range: clip to 0..1; none",
         *(
             f"{name}:\n  _target_: monai.transforms.Compose\n  transforms:\n"
@@ -116,6 +120,11 @@ def _preparation(plan: Plan, modality: str) -> str:
         "+shared_settings:\n  preparation: '@preparation'\n",
     ]
     return "\n".join(texts)
+
+
+def _row(values: Sequence[float] | None) -> str:
+    # As YAML writes numbers, which takes 1e-05 for a text.
+    return str(yaml.safe_dump(values, default_flow_style=True)).partition("\n")[0]
 
 
 def _rows(rows: Iterable[Iterable[int]]) -> str:

@@ -21,7 +21,7 @@ from medsemi.errors import ConfigError
 ANISOTROPY = 3.0  # ratio of spacings, and of sizes, from which an axis is treated apart
 LEAST_EDGE = 4  # voxels of the deepest features
 REFERENCE_EDGE = 256  # of the cube that a window starts from
-SAME_SPACING = 0.02  # relative: closer than that to the target, nothing is resampled
+LEAST_STAGES = 3  # of MONAI's DynUNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Plan:
     """Settings of a training.
 
     Attributes:
-        spacing: that volumes are resampled to, in mm; None leaves them.
+        spacing: that volumes are resampled to, in mm.
         window: in voxels.
         stride: between windows of inference, half of the window.
         strides: of each stage of the network, the first one without any.
@@ -68,7 +68,7 @@ class Plan:
         clip: least and greatest intensity, mapped to 0..1; None standardizes each image.
     """
 
-    spacing: tuple[float, ...] | None
+    spacing: tuple[float, ...]
     window: tuple[int, ...]
     stride: tuple[int, ...]
     strides: tuple[tuple[int, ...], ...]
@@ -88,7 +88,7 @@ def make_plan(fingerprint: Fingerprint, preset: str) -> Plan:
         preset: a key of `PRESETS`.
 
     Raises:
-        ConfigError: for an unknown preset.
+        ConfigError: for an unknown preset, or volumes that are too small.
     """
     if preset not in PRESETS:
         raise ConfigError(f"preset is '{preset}'; it must be one of {', '.join(PRESETS)}.")
@@ -96,9 +96,14 @@ def make_plan(fingerprint: Fingerprint, preset: str) -> Plan:
     spacing = target_spacing(fingerprint)
     shape = resampled_shape(fingerprint, spacing)
     window, strides, kernels = fitted_window(spacing, shape, machine)
+    if len(strides) < LEAST_STAGES:
+        raise ConfigError(
+            f"the volumes are too small for a U-Net: {len(strides)} stages fit into windows of"
+            f" {list(window)} voxels; take larger volumes or a finer spacing."
+        )
     low, _, high = fingerprint.percentiles
     return Plan(
-        spacing=None if _is_everywhere(fingerprint, spacing) else spacing,
+        spacing=spacing,
         window=window,
         stride=tuple(max(n // 2, 1) for n in window),
         strides=strides,
@@ -191,8 +196,3 @@ def _coarse_axis(spacing: Sequence[float]) -> int | None:
     worst = int(np.argmax(spacing))
     others = [n for axis, n in enumerate(spacing) if axis != worst]
     return worst if spacing[worst] > ANISOTROPY * max(others) else None
-
-
-def _is_everywhere(fingerprint: Fingerprint, spacing: Sequence[float]) -> bool:
-    found = np.array([case.spacing for case in fingerprint.cases])
-    return bool((np.abs(found / np.array(spacing) - 1) < SAME_SPACING).all())

@@ -36,6 +36,11 @@ class Slice:
         return f"{self.volume.case_id}_slice_{self.index + 1}"
 
     @property
+    def volume_id(self) -> str:
+        """Name of the case that it is a slice of."""
+        return self.volume.case_id
+
+    @property
     def image(self) -> NDArray[np.float32]:
         """Intensities, shape (channels, x, y), memory-mapped."""
         return self.volume.image[..., self.index]

@@ -38,6 +38,10 @@ class Windowed(Protocol):
         """Name of the case."""
 
     @property
+    def volume_id(self) -> str:
+        """Name of the case in the manifest, also where this is a slice of it."""
+
+    @property
     def image(self) -> NDArray[np.float32]:
         """Intensities, (channels, *space)."""
 
@@ -142,6 +146,12 @@ class StepStream(Dataset[Batch]):
         if self.window_rule == "stretch" and axes != 2:
             msg = "window_rule is 'stretch', which is for slices; take 'cut' for volumes."
             raise ConfigError(msg)
+
+    @property
+    def case_ids(self) -> dict[str, list[str]]:
+        """Names of the cases that windows are cut from, in the manifest, by role."""
+        volumes = {"labeled": self.labeled, "unlabeled": self.unlabeled}
+        return {role: sorted({one.volume_id for one in all_}) for role, all_ in volumes.items()}
 
     def __getitem__(self, step: int) -> Batch:
         """Return the batch of `step` (from 0) on this rank."""

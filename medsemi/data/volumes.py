@@ -11,12 +11,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
@@ -41,6 +42,11 @@ class Volume:
     image_file: Path
     label_file: Path | None
     affine: NDArray[np.float64]
+
+    @property
+    def volume_id(self) -> str:
+        """Name of the case, see `Windowed`."""
+        return self.case_id
 
     @cached_property
     def image(self) -> NDArray[np.float32]:
@@ -161,8 +167,11 @@ class VolumeStore:
 def describe(value: object) -> object:
     """Describe a transform by class and settings, recursively, for the key of the cache.
 
-    Two transforms with equal settings have equal descriptions; random state is left out, because
-    the transforms in front of the cache are deterministic.
+    Two transforms with equal settings, and no others, have equal descriptions; random state is left
+    out, because the transforms in front of the cache are deterministic.
+
+    Raises:
+        DataError: for a lambda, which tells nothing of itself.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -170,7 +179,13 @@ def describe(value: object) -> object:
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [describe(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
+        return [str(value.dtype), value.tolist()]
+    if isinstance(value, partial):
+        return [describe(part) for part in (value.func, value.args, value.keywords)]
     name = getattr(value, "__qualname__", type(value).__qualname__)
+    if name.endswith("<lambda>"):
+        raise DataError("a lambda in the transforms has no description; write a function instead.")
     if isinstance(value, (np.random.RandomState, type)) or not hasattr(value, "__dict__"):
         return name
     settings = {key: describe(item) for key, item in vars(value).items() if key != "R"}

@@ -44,7 +44,8 @@ def draw_window(
         window: spatial shape of the window, in voxels.
         flip_rule: `published` always mirrors one of the first two axes, so that only mirrored
             anatomy is seen; `symmetric` mirrors each of them with probability one half, `all` every
-            axis (turns stay in the plane of the first two); `none` neither turns nor mirrors.
+            axis (turns stay in the plane of the first two); `none` neither turns nor mirrors. Where
+            the window is not square in that plane, turns are half ones.
         generator: where all numbers come from.
         center: voxel of the volume that the middle of the window is put on, as far as the volume
             (or the padded one) allows; None draws the place.
@@ -57,6 +58,8 @@ def draw_window(
     each axis is drawn too.
     """
     turns = 0 if flip_rule == "none" else int(generator.integers(4))
+    if window[0] != window[1]:
+        turns -= turns % 2  # a quarter turn would bring axes of another length, or spacing, there
     flips = _draw_flips(flip_rule, len(shape), generator)
     space = (shape[1], shape[0], *shape[2:]) if turns % 2 else tuple(shape)
     padding = padding_before(space, window)

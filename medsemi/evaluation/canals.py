@@ -178,8 +178,9 @@ def pooled_sensitivity(cases: Sequence[Mapping[str, float]]) -> dict[str, float]
 
     Returns:
         `canals`, `canals_found`, `sensitivity` with the bounds `low` and `high` of its exact 95 %
-        interval, and `false_canals_per_tooth`; NaN without canals. Canals of one tooth are counted
-        as independent, which makes the interval a little narrow.
+        interval, and `false_canals_per_tooth`; without canals the sensitivity is NaN and the interval 0
+        to 1, without teeth the last is NaN. Canals of one tooth are counted as independent, which
+        makes the interval a little narrow.
 
     Source: Clopper and Pearson, Biometrika 26, 1934.
     """

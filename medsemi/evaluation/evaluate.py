@@ -42,6 +42,7 @@ _CONVENTIONS = {
     "mm and voxel": "with the spacing of the case, and with every voxel edge counted as 1",
     "missed and false_alarms": "Dice 0, distances are the diagonal of the volume",
     "absent": "in prediction and reference; Dice 1, left out of distances",
+    "grid": "of the prepared images, with the spacing of the configuration; references are brought to it",
     "overall": "over cases, after the classes of each case were averaged",
     "patients": "as networks, but over patients: the cases of each patient were averaged first",
     "sd": "sample standard deviation over cases",

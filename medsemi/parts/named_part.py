@@ -18,7 +18,12 @@ def named_part(network: nn.Module, name: str, key: str) -> nn.Module:
     Raises:
         ConfigError: if there is none of that name.
     """
-    parts: dict[str, nn.Module] = dict(network.named_modules())
+    # A list of modules is never called, so that nothing could be seen of it.
+    parts: dict[str, nn.Module] = {
+        child: part
+        for child, part in network.named_modules()
+        if not isinstance(part, (nn.ModuleList, nn.ModuleDict))
+    }
     if not name or name not in parts:
         known = ", ".join(child for child in parts if child.count(".") < 2 and child)
         raise ConfigError(

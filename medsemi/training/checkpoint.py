@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ def save_checkpoint(
         settings: what the training was started with; compared when it is continued.
     """
     with write_atomically(path) as temporary:
-        torch.save({**state, "settings": _canonical(settings)}, temporary)
+        _save({**state, "settings": _canonical(settings)}, temporary)
 
 
 def load_checkpoint(
@@ -60,7 +61,7 @@ def save_weights(path: str | Path, network: nn.Module) -> None:
     """Write the weights of one network alone, as what is evaluated and deployed."""
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     with write_atomically(path) as temporary:
-        torch.save(weights, temporary)
+        _save(weights, temporary)
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
@@ -87,6 +88,14 @@ def weight_names(path: str | Path) -> frozenset[str]:
         CheckpointError: if it is missing or unreadable.
     """
     return frozenset(_read(Path(path), torch.device("cpu")))
+
+
+def _save(content: object, path: Path) -> None:
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:
+        # Torch tells neither a full disk nor a closed folder as the system does.
+        raise OSError(errno.EIO, " ".join(str(error).split())[:120], str(path)) from error
 
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:

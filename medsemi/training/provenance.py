@@ -38,8 +38,16 @@ def training_id(output_dir: str | Path) -> str:
     """
     path = Path(output_dir) / "training.json"
     if not path.exists():
-        with write_atomically(path) as temporary:
+        own = path.with_name(f"training.{os.getpid()}.json")
+        with write_atomically(own) as temporary:
             temporary.write_text(json.dumps({"training": uuid.uuid4().hex}) + "\n")
+        try:
+            os.link(own, path)
+        except FileExistsError:
+            pass  # of two processes the first one names it
+        except OSError:  # a disk without links
+            own.replace(path)
+        own.unlink(missing_ok=True)
     return str(json.loads(path.read_text())["training"])
 
 

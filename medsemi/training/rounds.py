@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from medsemi.data.manifest import Manifest, load_manifest
+from medsemi.data.manifest import MANIFEST_TAG, Manifest, load_manifest
 from medsemi.data.rounds import PseudoLabel, keep_stable, make_round, read_pseudo_labels
 from medsemi.errors import MedsemiError
 from medsemi.training.provenance import PARENT_VARIABLE
@@ -72,8 +72,9 @@ def run_rounds(rounds: Rounds, tracker: Tracker) -> Path:
         The run folder of the last training.
 
     Raises:
-        MedsemiError: if a stage fails.
+        MedsemiError: if a stage fails, or the folder holds rounds of other settings.
     """
+    _refuse_other_rounds(tracker)
     tracker.start()
     parent = _parent_run(tracker.folder, tracker.target.patience)
     manifest, dataset_dir, path = (
@@ -102,7 +103,9 @@ def run_rounds(rounds: Rounds, tracker: Tracker) -> Path:
 
 def _train(rounds: Rounds, number: int, dataset_dir: Path, manifest: Path, parent: str) -> None:
     for stage in rounds.stages:
-        if not (rounds.folder(number) / stage / "model.pt").is_file():
+        # The bundle is the last thing that a training writes; a pre-training leaves its weights.
+        last = "bundle" if stage == rounds.stages[-1] else "model.pt"
+        if not (rounds.folder(number) / stage / last).exists():
             logger.info("round %d: %s", number, stage)
             _run(rounds, number, stage, dataset_dir, manifest, parent)
 
@@ -165,6 +168,20 @@ def _run(
     ).returncode
     if code:
         raise MedsemiError(f"Round {number} ended in {stage} (exit code {code}); see above.")
+
+
+def _refuse_other_rounds(tracker: Tracker) -> None:
+    record = tracker.folder / "run.json"
+    if record.is_file():
+        known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        before = {**known["parameters"], MANIFEST_TAG: known["tags"].get(MANIFEST_TAG)}
+        now = {**tracker.parameters, MANIFEST_TAG: tracker.tags.get(MANIFEST_TAG)}
+        differing = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+        if differing:
+            raise MedsemiError(
+                f"{tracker.folder} belongs to other rounds ({', '.join(differing)} differ); take another"
+                " output_dir or set them back."
+            )
 
 
 def _parent_run(folder: Path, seconds: float) -> str:

@@ -112,6 +112,8 @@ def build_schedule(
     if rule not in schedules:
         known = ", ".join(schedules)
         raise ConfigError(f"schedule_rule is '{rule}'; it must be published or one of {known}.")
+    if every < 1:
+        raise ConfigError(f"decay_every is {every}; give 1 or more.")
     if steps < 1:
         raise ConfigError(
             f"the training has {steps} steps; give pretrain_steps and train_steps of 1 or more."

@@ -190,6 +190,7 @@ class Sender:
         known = json.loads(self.record.read_text()) if self.record.is_file() else {}
         self._run_id = known.get("run_id") or ""
         if self._run_id and self._continues():
+            self._send_parameters()  # a kill may have come before them
             return
         run = self._client.create_run(experiment, run_name=self.target.run_name, tags=self.tags)
         self._run_id = run.info.run_id

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from medsemi.data.manifest import MANIFEST_TAG
 from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume
 from medsemi.errors import ConfigError
@@ -26,7 +27,6 @@ from medsemi.training.recalibration import recalibrated
 from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import AMP_TYPES
 
-MANIFEST_TAG = "medsemi.manifest_digest"
 logger = logging.getLogger(__name__)
 
 
@@ -115,12 +115,12 @@ class EvaluationStage:
                 self.extra_metrics,
                 self.patients,
             )
+            for name, summary in summaries.items():
+                self._report(name, summary)
+            self._draw(networks)
         except BaseException:
             self.tracker.finish("FAILED")
             raise
-        for name, summary in summaries.items():
-            self._report(name, summary)
-        self._draw(networks)
         self.tracker.finish("FINISHED")
         return summaries
 
@@ -143,6 +143,12 @@ class EvaluationStage:
         if self.recalibration is not None:
             batches = [self.recalibration[step] for step in range(self.recalibration_steps)]
             for name in self.recalibrated_networks:
+                if name not in networks:
+                    raise ConfigError(
+                        f"recalibration_steps is {self.recalibration_steps} and the training has no"
+                        f" network {name}; set it to 0, or name one of {', '.join(networks)} in"
+                        " recalibrated_networks."
+                    )
                 result = recalibrated(networks[name], batches, self.device)
                 networks[f"{name}_recalibrated"] = result
         return networks

@@ -96,7 +96,7 @@ class Tracker:
         record = self.folder / "run.json"
         known = json.loads(record.read_text()) if record.is_file() else {}
         address = without_password(self.target.tracking_uri)
-        same = known.get("tracking_uri") == address
+        same = known.get("tracking_uri") == address and known.get("parameters") == self.parameters
         description = {"stage": self.stage, "parameters": self.parameters, "tags": self.tags}
         identity = {"run_id": known.get("run_id") if same else None, **vars(self.target)}
         identity["tracking_uri"] = address
@@ -122,9 +122,9 @@ class Tracker:
     def flush(self) -> None:
         """Write what was reported: to the history at once, to MLflow from its thread."""
         rows = sorted(self._converted() + self._rows, key=lambda row: row.step)
+        self.history.append(rows)
         self._buffer, self._rows = [], []
         self._flushed = time.monotonic()
-        self.history.append(rows)
         if self._sender is not None:
             self._sender.put_rows([row for row in rows if math.isfinite(row.value)])
 

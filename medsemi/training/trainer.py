@@ -14,8 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from medsemi.batch import Batch
+from medsemi.data.held_out import keep_trained_cases
 from medsemi.data.streams import StepStream, step_loader
-from medsemi.errors import ConfigError, MedsemiError
+from medsemi.errors import CheckpointError, ConfigError, MedsemiError
 from medsemi.methods.method import LossTerms, Method
 from medsemi.parts.intensity_augmentation import IntensityAugmentation
 from medsemi.parts.teacher import EmaTeacher, of_latest
@@ -123,7 +124,9 @@ class SemiSupervisedTrainer(Trainer):
         self.optimizer, self.learning_rate = optimizer, learning_rate
         self.gradient_clip = gradient_clip
         self.stream, self.steps, self.num_workers = stream, int(steps), num_workers
-        self.output_dir, self.settings = Path(output_dir), dict(settings)
+        # The windows of a step are those of all ranks.
+        shared = {"world_size": stream.world_size} if stream.world_size > 1 else {}
+        self.output_dir, self.settings = Path(output_dir), {**settings, **shared}
         self.loss_scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
         self.losses: nn.Module = self.method if self.scales is None else self.scales
         # Exported before trackers send the weights; saved after validation, which a kill repeats.
@@ -156,6 +159,8 @@ class SemiSupervisedTrainer(Trainer):
             MedsemiError: if the loss is no longer a number.
         """
         start = self._resume()
+        if self.stream.rank == 0:
+            keep_trained_cases(self.output_dir, self.stream.case_ids)
         if start < self.steps:
             wrapped = isinstance(self.losses, DistributedDataParallel)
             if torch.distributed.is_initialized() and not wrapped:
@@ -171,7 +176,13 @@ class SemiSupervisedTrainer(Trainer):
         state = load_checkpoint(self.checkpoint, self.settings, self.state.device)
         if state is None:
             return 0
-        self.method.load_state_dict(state["method"])
+        try:
+            self.method.load_state_dict(state["method"])
+        except RuntimeError as error:
+            msg = (
+                f"{self.checkpoint} holds another network: take another output_dir or set it back."
+            )
+            raise CheckpointError(msg) from error
         self.optimizer.load_state_dict(state["optimizer"])
         self.loss_scaler.load_state_dict(state["scaler"])
         if self.average is not None:
@@ -213,7 +224,9 @@ class SemiSupervisedTrainer(Trainer):
 
     def _save(self, engine: Engine) -> None:
         output = cast("dict[str, Tensor]", engine.state.output)
-        if not torch.isfinite(output["loss"]):
+        # Gradients of a finite loss, or of another rank, may not be.
+        weights = torch.stack([p.detach().double().sum() for p in self.method.parameters()])
+        if not torch.isfinite(output["loss"]) or not torch.isfinite(weights).all():
             msg = (
                 f"The loss is not a number at step {engine.state.iteration}; lower the learning"
                 f" rate. {self.checkpoint} holds the last good state."

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medsemi.comparison.jobs import Arm, Plan
 from medsemi.comparison.records import CurvePoint, Record
-from medsemi.data.manifest import save_manifest
+from medsemi.data.manifest import MANIFEST_TAG, save_manifest
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "left_atrium_mri_bcp"
 PATIENTS = [f"v{number}" for number in range(6)]
@@ -81,18 +81,20 @@ def a_record(plan: Plan, method: str, seed: int, dice: float, **changes: object)
     return Record(**{**given, **changes})
 
 
-def write_stage(folder: Path, steps: int, name: str = "student") -> None:
+def write_stage(folder: Path, steps: int, name: str = "student", digest: str = "") -> None:
     """A training as its folder tells it: a second per step, one validation at its end."""
     folder.mkdir(parents=True)
     rows = [(step, "loss", 1.0, 100.0 + step) for step in range(1, steps + 1)]
     rows += [(steps, f"val/dice_{name}", 0.5, 100.5 + steps), (steps, "memory_mib", 77.0, 101.0)]
     with (folder / "history.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("step", "name", "value", "unix_seconds"), *rows])
-    tags = {"medsemi.device": "a GPU", "medsemi.revision": "abc"}
+    tags = {"medsemi.device": "a GPU", "medsemi.revision": "abc", MANIFEST_TAG: digest}
     (folder / "run.json").write_text(json.dumps({"tags": tags}))
 
 
-def write_evaluation(folder: Path, deployed: str, dice: Mapping[str, Mapping[str, float]]) -> None:
+def write_evaluation(
+    folder: Path, deployed: str, dice: Mapping[str, Mapping[str, float]], digest: str = ""
+) -> None:
     """An evaluation as its folder tells it."""
     (folder / "extremes").mkdir(parents=True)
     with (folder / "cases.csv").open("w", newline="") as file:
@@ -103,15 +105,17 @@ def write_evaluation(folder: Path, deployed: str, dice: Mapping[str, Mapping[str
                 writer.writerow((case, network, "organ", value, value, "", 1.0, int(value == 0)))
     for which in ("best", "median", "worst"):
         (folder / "extremes" / f"{which}_v0.png").write_bytes(b"\x89PNG" + which.encode())
-    (folder / "run.json").write_text(json.dumps({"tags": {"medsemi.deployed": deployed}}))
+    tags = {"medsemi.deployed": deployed, MANIFEST_TAG: digest}
+    (folder / "run.json").write_text(json.dumps({"tags": tags}))
     (folder / "summary.json").write_text("{}")
 
 
 def write_arm(plan: Plan, arm: Arm) -> None:
     """All folders that a finished arm leaves."""
     for stage in arm.stages:
-        write_stage(plan.folder(arm) / stage, 10)
+        write_stage(plan.folder(arm) / stage, 10, digest=plan.manifest.digest)
         (plan.folder(arm) / stage / "model.pt").touch()
     (plan.folder(arm) / arm.method / "bundle").mkdir()
     dice = {case: 0.5 + 0.05 * number for number, case in enumerate(PATIENTS)}
-    write_evaluation(plan.evaluation(arm), "student", {"student": dice, "teacher": dice})
+    both = {"student": dice, "teacher": dice}
+    write_evaluation(plan.evaluation(arm), "student", both, plan.manifest.digest)

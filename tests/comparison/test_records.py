@@ -82,3 +82,12 @@ def test_a_file_that_is_no_record_is_named(tmp_path: Path) -> None:
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(DataError, match=r"bad\.json is no record"):
             read_records([tmp_path])
+
+
+def test_runs_of_another_manifest_are_no_result(arms, tmp_path: Path) -> None:
+    plan, arm = arms.a_plan(tmp_path), Arm("bcp", 0)
+    arms.write_arm(plan, arm)
+    record = plan.folder(arm) / arm.stages[0] / "run.json"
+    record.write_text(record.read_text().replace(plan.manifest.digest, "0" * 64))
+    with pytest.raises(DataError, match="run of another manifest"):
+        collect(plan, arm, Tracked(plan.tracking, plan.experiment))

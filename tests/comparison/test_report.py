@@ -25,7 +25,9 @@ def recorded(arms, tmp_path: Path, **changes: object):
 
 def test_markdown_and_page_tell_the_same(arms, tmp_path: Path) -> None:
     plan = recorded(arms, tmp_path)
-    arms.write_evaluation(plan.evaluation(Arm("bcp", 0)), "student", {"student": {"v0": 0.5}})
+    scores = {"student": {"v0": 0.5}}
+    folder = plan.evaluation(Arm("bcp", 0))
+    arms.write_evaluation(folder, "student", scores, plan.manifest.digest)
     report(plan)
     text = (plan.output / "report.md").read_text()
     page = (plan.output / "report.html").read_text()

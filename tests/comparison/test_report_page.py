@@ -22,7 +22,9 @@ def test_tables_scroll_in_themselves_and_the_chart_is_drawn(arms, tmp_path: Path
     plan = arms.a_plan(tmp_path)
     for arm in plan.arms:
         arms.a_record(plan, arm.method, arm.seed, 0.7).save(plan.output / "records")
-    arms.write_evaluation(plan.evaluation(Arm("bcp", 0)), "student", {"student": {"v0": 0.5}})
+    scores = {"student": {"v0": 0.5}}
+    folder = plan.evaluation(Arm("bcp", 0))
+    arms.write_evaluation(folder, "student", scores, plan.manifest.digest)
     report(plan)
     with BROWSER.Browser() as browser:
         browser.open(plan.output / "report.html")

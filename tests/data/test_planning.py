@@ -66,8 +66,13 @@ def test_a_window_fits_the_machine_and_the_network(preset: str, case: tuple) -> 
     assert (np.array(plan.window) < np.array(case[0]) + step).all()
     assert len(plan.strides) == len(plan.kernels) == len(plan.filters) <= machine.stages
     assert max(plan.filters) <= machine.most_filters
-    assert plan.spacing is None
+    assert plan.spacing == pytest.approx(case[1])
     assert plan.coarse_axis == (2 if case is COARSE else None)
+
+
+def test_volumes_that_are_too_small_for_the_network_are_named() -> None:
+    with pytest.raises(ConfigError, match="too small for a U-Net: 2 stages"):
+        make_plan(fingerprint(((14, 14, 14), (1.0, 1.0, 1.0))), "cpu")
 
 
 def test_values_of_ct_are_clipped_and_of_mr_standardized() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -17,7 +19,7 @@ from monai.transforms import (
 )
 
 from medsemi.data.manifest import Case
-from medsemi.data.volumes import VolumeStore
+from medsemi.data.volumes import VolumeStore, describe
 from medsemi.errors import DataError
 
 KEYS = ["image", "label"]
@@ -109,3 +111,16 @@ def test_a_file_that_cannot_be_read_is_named(data: Path, content: bytes | None) 
         (data / "image.nii.gz").write_bytes(content)
     with pytest.raises(DataError, match=r"image\.nii\.gz cannot be"):
         VolumeStore(data, transforms(), data / "cache").volume(CASE, True)
+
+
+def test_every_setting_of_a_transform_is_in_its_description() -> None:
+    """Spacings are kept as arrays; others must not be served from the cache."""
+    one, other, again = (
+        json.dumps(describe(Compose([Spacingd("image", pixdim=edges)])))
+        for edges in ([1, 1, 1], [2, 2, 3], [1, 1, 1])
+    )
+    assert one != other
+    assert one == again
+    assert describe(partial(int, base=2)) != describe(partial(int, base=3))
+    with pytest.raises(DataError, match="lambda"):
+        describe(lambda data: data)

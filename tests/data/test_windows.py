@@ -155,3 +155,11 @@ def test_every_axis_is_mirrored_half_of_the_time_where_all_are_asked_for() -> No
         assert np.mean([axis in draw.flips for draw in draws]) == pytest.approx(0.5, abs=0.08)
     flat = [draw_window((9, 9), (4, 4), "all", np.random.default_rng(s)).flips for s in range(40)]
     assert {axis for flips in flat for axis in flips} == {0, 1}
+
+
+def test_a_window_that_is_not_square_is_turned_by_halves_alone() -> None:
+    draws = [
+        draw_window((32, 320, 320), (24, 288, 288), "symmetric", np.random.default_rng(n))
+        for n in range(40)
+    ]
+    assert {draw.turns for draw in draws} == {0, 2}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -453,7 +454,8 @@ def test_the_weights_of_stage_0_start_all_three() -> None:
 class Windows:
     """A stream of random windows, pure in the step."""
 
-    seed, rank = 3, 0
+    seed, rank, world_size = 3, 0, 1
+    case_ids: ClassVar = {"labeled": ["a"], "unlabeled": ["b"]}
 
     def __getitem__(self, step: int) -> Batch:
         generator = torch.Generator().manual_seed(step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -32,7 +33,8 @@ OWN_HEADS = {"urpc"}
 class Slices:
     """A stream of random slices, pure in the step."""
 
-    seed, rank = 3, 0
+    seed, rank, world_size = 3, 0, 1
+    case_ids: ClassVar = {"labeled": ["a"], "unlabeled": ["b"]}
 
     def __getitem__(self, step: int) -> Batch:
         generator = torch.Generator().manual_seed(step)

@@ -6,6 +6,7 @@ import copy
 import csv
 import logging
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -49,7 +50,8 @@ def window(seed: int) -> tuple[Tensor, Tensor]:
 class Halves:
     """Windows with a bright half."""
 
-    seed, rank = 0, 0
+    seed, rank, world_size = 0, 0, 1
+    case_ids: ClassVar = {"labeled": ["a"], "unlabeled": ["b"]}
 
     def __getitem__(self, step: int) -> Batch:
         (image, label), (other, _) = window(2 * step), window(2 * step + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -26,7 +27,8 @@ RECIPE = {"gradient_clip": 1.0, "intensity": OFTEN, "weight_average": 0.9}
 class Noise:
     """A stream of random windows, pure in the step."""
 
-    seed, rank = 3, 0
+    seed, rank, world_size = 3, 0, 1
+    case_ids: ClassVar = {"labeled": ["a"], "unlabeled": ["b"]}
 
     def __getitem__(self, step: int) -> Batch:
         generator = torch.Generator().manual_seed(step)

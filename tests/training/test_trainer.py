@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -30,7 +31,8 @@ SCRIPT = Path(__file__).with_name("train_phantoms.py")
 class Noise:
     """A stream of random windows, pure in the step."""
 
-    seed, rank = 3, 0
+    seed, rank, world_size = 3, 0, 1
+    case_ids: ClassVar = {"labeled": ["a"], "unlabeled": ["b"]}
 
     def __getitem__(self, step: int) -> Batch:
         generator = torch.Generator().manual_seed(step)
