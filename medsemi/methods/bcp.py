@@ -23,6 +23,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from medsemi.batch import Batch
 from medsemi.errors import ConfigError
@@ -84,6 +85,12 @@ class BCP(Method):
             deploy: which network is used for inference.
         """
         super().__init__()
+        normed = any(isinstance(part, _BatchNorm) for part in network.modules())
+        if teacher_mode == "eval" and ema_buffers == "keep" and normed:
+            raise ConfigError(
+                "teacher_mode eval with ema_buffers keep leaves the batch-norm statistics of the teacher"
+                " as they are at its start; give ema_buffers average."
+            )
         self.student = network
         self.teacher = frozen_copy(network)
         self.hole_ratio, self.pseudo_weight = hole_ratio, pseudo_weight

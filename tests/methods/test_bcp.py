@@ -144,3 +144,10 @@ def test_unequal_halves_are_refused(count: int) -> None:
     fewer = Sub(given.unlabeled.image[: count - 1], None, IDS[: count - 1])
     with pytest.raises(ConfigError, match="labeled_windows"):
         BCP(Spy()).draw(Batch(given.labeled, fewer), torch.Generator())
+
+
+def test_a_teacher_whose_statistics_would_never_move_is_refused() -> None:
+    network = nn.Sequential(nn.Conv3d(1, 2, 1), nn.BatchNorm3d(2))
+    with pytest.raises(ConfigError, match="give ema_buffers average"):
+        BCP(network, teacher_mode="eval")
+    BCP(network, teacher_mode="eval", ema_buffers="average")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from medsemi.errors import CheckpointError
+from medsemi.errors import CheckpointError, OutputError
 from medsemi.training import checkpoint
 from medsemi.training.checkpoint import (
     load_checkpoint,
@@ -90,6 +90,19 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(
         save_checkpoint(path, {"step": 2}, SETTINGS)
     assert load_checkpoint(path, SETTINGS, CPU) == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_torch_cannot_write_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        msg = "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match=r"model\.pt: cannot be written \(.*unexpected pos"):
+        save_weights(tmp_path / "model.pt", nn.Conv3d(1, 1, 1))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])

@@ -126,6 +126,31 @@ class Broken(Noise):
         return batch
 
 
+class BrokenGradient(Supervised):
+    """A finite loss that leaves weights that are no number, as one of another rank may."""
+
+    def after_step(self, step: int) -> None:
+        if step >= 3:
+            next(self.parameters()).data.fill_(float("nan"))
+
+
+def test_weights_that_are_no_number_are_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(MedsemiError, match="not a number at step 4"):
+        trainer(tmp_path, method=BrokenGradient(toy())).run()
+    kept = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert kept["step"] == 2
+
+
+def test_a_checkpoint_of_another_network_or_number_of_processes_is_refused(tmp_path: Path) -> None:
+    trainer(tmp_path, method=Supervised(toy())).run()
+    with pytest.raises(CheckpointError, match="holds another network"):
+        trainer(tmp_path, method=Supervised(nn.Conv3d(1, 2, 1))).run()
+    both = trainer(tmp_path, method=Supervised(toy()))
+    both.settings["world_size"] = 2
+    with pytest.raises(CheckpointError, match="world_size was None, is 2"):
+        both.run()
+
+
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:
     run = trainer(tmp_path, method=Supervised(toy()))
     run.stream = Broken()
