@@ -32,6 +32,8 @@ from medsemi.training.provenance import (
 from medsemi.training.sender import Sender, Target, normalized_uri, without_password
 
 LONGEST_PARAMETER = 6000
+# What a training or an evaluation leaves at its end.
+RESULTS = ("model.pt", "cases.csv", "summary.json")
 
 
 class Tracker:
@@ -132,8 +134,7 @@ class Tracker:
         """Write the rest and end the run as FINISHED, FAILED or KILLED; a server is waited for 10 s."""
         self.flush()
         if self._sender is not None:
-            self.log_file(self.folder / "history.csv")
-            for name in ("model.pt", "cases.csv", "summary.json"):
+            for name in ("history.csv", *RESULTS):
                 if (self.folder / name).is_file():
                     self.log_file(self.folder / name)
             self._sender.close(status)
@@ -170,7 +171,9 @@ class Tracker:
 
 
 def upload(folder: str | Path, tracking_uri: str) -> None:
-    """Send the run folder of a stage to another server, as a run of its own.
+    """Send the run folder of a stage to another server, as a run of its own, with all its files.
+
+    A folder without weights or scores is that of a run that was killed.
 
     Args:
         folder: holds `run.json` and `history.csv`.
@@ -191,9 +194,12 @@ def upload(folder: str | Path, tracking_uri: str) -> None:
     sender = Sender(target, record, described["parameters"], described["tags"])
     sender.put_rows([r for r in History(folder / "history.csv").read() if math.isfinite(r.value)])
     for path in sorted(folder.rglob("*.png")):
-        sender.put_file(path, "overlays")
-    sender.put_file(folder / "history.csv")
-    if not sender.close("FINISHED", seconds=120):
+        sender.put_file(path, path.parent.relative_to(folder).as_posix())
+    for name in ("run.json", "config.json", "history.csv", *RESULTS):
+        if (folder / name).is_file():
+            sender.put_file(folder / name)
+    finished = any((folder / name).is_file() for name in RESULTS)
+    if not sender.close("FINISHED" if finished else "KILLED", seconds=120):
         raise MedsemiError(f"{tracking_uri} did not take the run in {folder}; try again later.")
 
 

@@ -98,11 +98,7 @@ class SemiSupervisedTrainer(Trainer):
         super().__init__(
             device, max_epochs, data_loader=(), epoch_length=int(steps), decollate=False
         )
-        if amp not in AMP_TYPES:
-            raise ConfigError(f"amp is '{amp}'; it must be one of {', '.join(AMP_TYPES)}.")
-        if amp == "fp16" and device.type != "cuda":
-            raise ConfigError("amp is 'fp16', which needs a CUDA device; take 'bf16' or 'none'.")
-        self.amp_type = AMP_TYPES[amp]
+        self.amp_type = _amp_type(amp, device)
         self.method = place(method, device, channels_last)
         if compile:
             for network in method.networks.values():
@@ -269,6 +265,14 @@ def _device(name: torch.device | str) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"device is '{name}'; take cpu, cuda, or cuda:0.") from error
+
+
+def _amp_type(amp: str, device: torch.device) -> torch.dtype | None:
+    if amp not in AMP_TYPES:
+        raise ConfigError(f"amp is '{amp}'; it must be one of {', '.join(AMP_TYPES)}.")
+    if amp == "fp16" and device.type != "cuda":
+        raise ConfigError("amp is 'fp16', which needs a CUDA device; take 'bf16' or 'none'.")
+    return AMP_TYPES[amp]
 
 
 def _refuse_small(counts: Mapping[str, int], num_workers: int, gradient_clip: float | None) -> None:
