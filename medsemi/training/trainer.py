@@ -92,9 +92,7 @@ class SemiSupervisedTrainer(Trainer):
             ConfigError: if a setting cannot be, or does not fit the machine or the networks.
         """
         device = _device(device)
-        _refuse_small(
-            {"steps": steps, "checkpoint_interval": checkpoint_interval}, num_workers, gradient_clip
-        )
+        _refuse_small(steps, checkpoint_interval, num_workers, gradient_clip)
         super().__init__(
             device, max_epochs, data_loader=(), epoch_length=int(steps), decollate=False
         )
@@ -275,8 +273,10 @@ def _amp_type(amp: str, device: torch.device) -> torch.dtype | None:
     return AMP_TYPES[amp]
 
 
-def _refuse_small(counts: Mapping[str, int], num_workers: int, gradient_clip: float | None) -> None:
-    for name, count in counts.items():
+def _refuse_small(
+    steps: int, checkpoint_interval: int, num_workers: int, gradient_clip: float | None
+) -> None:
+    for name, count in (("steps", steps), ("checkpoint_interval", checkpoint_interval)):
         if count < 1:
             raise ConfigError(f"{name} is {count}; give 1 or more.")
     if num_workers < 0:
