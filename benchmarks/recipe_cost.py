@@ -232,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f" --steps {given.steps} --batches {given.batches}`.",
             "",
             f"Each switch alone, in turn with the published values. CPU time, median of {given.steps} rounds; data:"
-            f" {given.batches} batches in each round.",
+            f" {given.batches} batches in each round; together: median of the ratios within each round.",
             "",
             *switches(volumes, folder, given),
             "",
