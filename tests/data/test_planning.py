@@ -119,6 +119,12 @@ def test_a_fingerprint_measures_what_training_sees(data: Path) -> None:
     assert found.modality == "CT"
 
 
+def test_an_image_of_a_plane_is_named(data: Path) -> None:
+    write(data, "images/3.nii.gz", np.zeros((12, 30), np.float32), np.eye(4))
+    with pytest.raises(DataError, match=r"3: shape \(12, 30\) is no volume"):
+        take_fingerprint(load_manifest(data / "manifest.json"), data)
+
+
 def test_labels_without_a_structure_or_of_another_shape_are_named(data: Path) -> None:
     manifest = load_manifest(data / "manifest.json")
     for number in (1, 2):

@@ -85,6 +85,11 @@ def test_windows_of_slices(volumes: list[Volume], rule: str) -> None:
         assert torch.equal(again.labeled.label, batch.labeled.label)
 
 
+def test_a_case_is_named_once_however_many_slices_it_has(volumes: list[Volume]) -> None:
+    names = [volume.case_id for volume in volumes]
+    assert stream(volumes).case_ids == {"labeled": names[:2], "unlabeled": names[2:]}
+
+
 def test_image_and_label_of_a_window_belong_together(volumes: list[Volume]) -> None:
     """The image of this volume is its label, so that every window must show it twice."""
     twin = volumes[0]

@@ -11,6 +11,7 @@ from torch import nn
 from medsemi.errors import ConfigError
 from medsemi.networks.unet2d import UNet2D
 from medsemi.parts.channel_drop import ChannelDrop, Channels, channel_factors
+from medsemi.parts.named_part import named_part
 
 
 def test_two_views_share_no_channel_and_lack_none() -> None:
@@ -69,3 +70,10 @@ def test_a_compiled_network_drops_too() -> None:
 def test_a_part_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"features names 'trunk'.*encoder"):
         ChannelDrop(UNet2D(filters=4), "trunk")
+
+
+def test_a_list_of_modules_is_no_part_that_could_be_seen() -> None:
+    network = nn.Sequential()
+    network.blocks = nn.ModuleList([nn.Conv2d(1, 2, 1)])
+    with pytest.raises(ConfigError, match=r"take one of blocks\.0\."):
+        named_part(network, "blocks", "features")

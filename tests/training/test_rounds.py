@@ -13,6 +13,9 @@ from mlflow.tracking import MlflowClient
 
 from medsemi.data.manifest import load_manifest
 from medsemi.data.phantoms import make_phantoms
+from medsemi.errors import MedsemiError
+from medsemi.training.rounds import _refuse_other_rounds
+from medsemi.training.tracking import Tracker
 
 
 def command(repository: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -56,6 +59,22 @@ def test_rounds_train_on_what_the_round_before_labeled(repository: Path, tmp_pat
     again = command(repository, tmp_path, *options)
     assert again.returncode == 0, again.stderr[-2000:]
     assert weights.stat().st_mtime_ns == before
+
+
+def test_rounds_of_other_settings_are_refused(tmp_path: Path) -> None:
+    def tracker(keep: str) -> Tracker:
+        return Tracker(
+            tmp_path, tracking_uri=str(tmp_path / "mlflow.db"), experiment_name="one", run_name="one",
+            stage="rounds", parameters={"keep": keep}, tags={},
+        )  # fmt: skip
+
+    first = tracker("0.5")
+    _refuse_other_rounds(first)
+    known = {"parameters": first.parameters, "tags": first.tags}
+    (tmp_path / "run.json").write_text(json.dumps(known))
+    _refuse_other_rounds(tracker("0.5"))
+    with pytest.raises(MedsemiError, match=r"other rounds \(keep differ\)"):
+        _refuse_other_rounds(tracker("0.8"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -18,6 +19,7 @@ from ignite.engine import Events
 from torch import Tensor, nn
 
 from medsemi.batch import Batch, Sub
+from medsemi.data.held_out import TRAINED
 from medsemi.data.phantoms import make_phantoms
 from medsemi.errors import CheckpointError, ConfigError, MedsemiError
 from medsemi.methods.bcp import BCP
@@ -209,6 +211,11 @@ def test_precision_that_does_not_fit_is_refused(tmp_path: Path, amp: str, word: 
 def test_a_number_that_cannot_be_is_named(tmp_path: Path, setting: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"{setting} is '?{value}'?; (give|take)"):
         trainer(tmp_path, **{setting: value})
+
+
+def test_what_is_learned_from_is_written_at_the_start(tmp_path: Path) -> None:
+    trainer(tmp_path, steps=1).run()
+    assert json.loads((tmp_path / TRAINED).read_text()) == Noise.case_ids
 
 
 def test_clipping_bounds_the_step(tmp_path: Path) -> None:
