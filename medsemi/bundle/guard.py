@@ -77,8 +77,8 @@ def save_config(folder: str | Path) -> None:
     """Write the configuration of this run, files merged and overrides applied, as `config.json`.
 
     Beside an earlier run it waits under another name until the tracker starts: a run that is refused
-    before that leaves the configuration of the earlier one. In a process that was not started by `python -m monai.bundle run`, and on all ranks but the
-    first, it does nothing.
+    before that leaves the configuration of the earlier one. In a process that was not started by
+    `python -m monai.bundle run`, and on all ranks but the first, it does nothing.
 
     Args:
         folder: the run folder of the stage.

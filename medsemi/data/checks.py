@@ -91,10 +91,9 @@ def check_training_data(
 
     Raises:
         ManifestError: a file is missing or unreadable, image and label differ in shape or
-            affine, an image has several channels, a label has values outside the classes or all
-            labeled cases lack a class, a
-            volume has NaN or infinity, or two subsets hold the same image, after changes to its
-            file only where one of them is scored (see `leaks`).
+            affine, an image has several channels, a label has values outside the classes, all
+            labeled cases lack a class, a volume has NaN or infinity, or two subsets hold the same
+            image, after changes to its file only where one of them is scored (see `leaks`).
     """
     _check(manifest, _TRAINING_ROLES, Path(dataset_dir), cache_dir)
 
