@@ -194,7 +194,8 @@ def upload(folder: str | Path, tracking_uri: str) -> None:
     sender = Sender(target, record, described["parameters"], described["tags"])
     sender.put_rows([r for r in History(folder / "history.csv").read() if math.isfinite(r.value)])
     for path in sorted(folder.rglob("*.png")):
-        sender.put_file(path, path.parent.relative_to(folder).as_posix())
+        place = path.parent.relative_to(folder)
+        sender.put_file(path, place.as_posix() if place.parts else "")
     for name in ("run.json", "config.json", "history.csv", *RESULTS):
         if (folder / name).is_file():
             sender.put_file(folder / name)

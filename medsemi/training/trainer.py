@@ -219,10 +219,12 @@ class SemiSupervisedTrainer(Trainer):
     def _save(self, engine: Engine) -> None:
         output = cast("dict[str, Tensor]", engine.state.output)
         # Gradients of a finite loss, or of another rank, may not be.
-        weights = torch.stack([p.detach().double().sum() for p in self.method.parameters()])
+        weights = torch.stack(
+            [p.detach().sum(dtype=torch.float64) for p in self.method.parameters()]
+        )
         if not torch.isfinite(output["loss"]) or not torch.isfinite(weights).all():
             msg = (
-                f"The loss is not a number at step {engine.state.iteration}; lower the learning"
+                f"The loss, or a weight, is not a number at step {engine.state.iteration}; lower the learning"
                 f" rate. {self.checkpoint} holds the last good state."
             )
             raise MedsemiError(msg)

@@ -134,7 +134,7 @@ def test_an_unreachable_server_stops_nothing_and_loses_nothing(
     assert time.monotonic() - started < 15
     rows = History(tmp_path / "run" / "history.csv").read()
     assert [row.value for row in rows if row.name == "loss"] == [1, 2, 3, 4, 5, 6]
-    for name in ("summary.json", "cases.csv", "extremes/best_a.png"):
+    for name in ("summary.json", "cases.csv", "extremes/best_a.png", "curve.png"):
         (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "run" / name).write_text("{}")
     upload(tmp_path / "run", store)
@@ -142,7 +142,7 @@ def test_an_unreachable_server_stops_nothing_and_loses_nothing(
     assert (run.info.status, run.data.metrics["loss"]) == ("FINISHED", 6.0)
     client = MlflowClient(f"sqlite:///{store}")
     sent = {f.path for f in client.list_artifacts(run.info.run_id)}
-    assert sent == {"run.json", "history.csv", "summary.json", "cases.csv", "extremes"}
+    assert sent == {"run.json", "history.csv", "summary.json", "cases.csv", "extremes", "curve.png"}
 
 
 def test_nothing_of_mlflow_runs_in_the_thread_that_trains(
