@@ -299,7 +299,7 @@ def dual_mean_teacher(scene: Scene) -> Tiles:
 @torch.no_grad()
 def bcp(scene: Scene) -> Tiles:
     """Both mixes by one box, and their labels: green the true one, orange the teacher's."""
-    method = BCP(scene.network_a, teacher_mode="eval").eval()
+    method = BCP(scene.network_a, teacher_mode="eval", ema_buffers="average").eval()
     box = method.draw(scene.batch, generator(5))
     outside = outside_mask(box, scene.image.shape[2:], scene.image.device)
     # One window each, where the method takes a half of the batch.

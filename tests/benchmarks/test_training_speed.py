@@ -50,7 +50,7 @@ def test_every_switch_of_the_recipe_has_a_cost(
     script.main([*SMALL, "--batches", "2", "--output", str(output)])
     published, recipe, _ = output.read_text().split("## The same with")
     for switch in script.SWITCHES:
-        assert f"| {switch} |" in published
+        assert f"| {script.label(switch)} |" in published
     for part in ("intensities", "average of weights", "clipping"):
         assert f"| {part} |" in recipe
     assert "| intensities |" not in published
