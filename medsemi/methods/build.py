@@ -20,7 +20,7 @@ from torch import nn
 from medsemi.errors import ConfigError
 from medsemi.methods.method import Method
 from medsemi.methods.registry import MethodEntry, find_method
-from medsemi.networks.stages import decoder_stages
+from medsemi.networks.stages import decoder_stages, encoder_part
 from medsemi.parts.ucf_mix import UCFMix
 from medsemi.seeds import derive_seed
 
@@ -63,6 +63,8 @@ def build_method(
             arguments[need] = _needed(need, entry, network, classes, seed)
     if window is not None:
         arguments["mix"] = UCFMix(blocks=dividing_blocks(window))
+    if (part := encoder_part(network)) is not None:
+        arguments["features"] = part
     return _build(entry, entry.class_name, network, given, {**(shared or {}), **arguments})
 
 

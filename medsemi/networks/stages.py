@@ -1,4 +1,4 @@
-"""The scales of a decoder: which parts of a known network make features, from coarse to fine."""
+"""The parts of a known network that make features: its encoder, and the scales of its decoder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ DECODER_STAGES = (
     ("decoder.block_six", "decoder.block_seven", "decoder.block_eight"),  # VNet
     ("decoder.up1", "decoder.up2", "decoder.up3"),  # UNet2D
 )
+
+ENCODERS = ("encoder", "bottleneck")  # of VNet and UNet2D, and the deepest stage of DynUNet
+
+
+def encoder_part(network: nn.Module) -> str | None:
+    """Return the name of the part that ends the encoder; None for another architecture."""
+    parts = dict(network.named_children())
+    return next((name for name in ENCODERS if name in parts), None)
 
 
 def decoder_stages(network: nn.Module) -> dict[str, int]:

@@ -24,6 +24,7 @@ from medsemi.seeds import derive_generator, derive_seed
 from medsemi.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from medsemi.training.deep_supervision import DeepSupervision
 from medsemi.training.student_views import StudentViews
+from medsemi.training.window_fit import refuse_unfit_window
 
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -150,6 +151,7 @@ class SemiSupervisedTrainer(Trainer):
 
         Raises:
             CheckpointError: if the checkpoint belongs to other settings.
+            ConfigError: if the window does not fit the networks.
             MedsemiError: if the loss is no longer a number.
         """
         start = self._resume()
@@ -160,7 +162,12 @@ class SemiSupervisedTrainer(Trainer):
             if torch.distributed.is_initialized() and not wrapped:
                 self.losses = DistributedDataParallel(self.losses)
             self.data_loader = step_loader(self.stream, start, self.steps, self.num_workers)
-            super().run()
+            try:
+                super().run()
+            except RuntimeError:
+                image = self.stream.labeled[0].image.shape[0], *self.stream.window
+                refuse_unfit_window(self.method.networks, image, self.state.device)
+                raise
         else:
             # A kill may have come after the last step and before its report.
             self.fire_event(Events.STARTED)

@@ -102,6 +102,20 @@ def test_the_stages_of_urpc_have_the_channels_that_they_give(
     assert channels == [seen[name] for name in method.stages]
 
 
+@pytest.mark.parametrize(
+    ("build", "axes"), [(NETWORKS[2], 2), (NETWORKS[3], 3), (planned_network, 3)]
+)
+def test_unimatch_drops_the_features_of_any_known_network(
+    build: Callable[[], nn.Module], axes: int
+) -> None:
+    method = build_method("unimatch", build(), steps=10, classes=2)
+    window, space = torch.rand(2, 1, *[16] * axes), [16] * axes
+    label = torch.zeros(2, *space, dtype=torch.uint8)
+    batch = Batch(Sub(window, label, ("a", "b")), Sub(window.flip(0), None, ("c", "d")))
+    draws = method.draw(batch, torch.Generator().manual_seed(0))
+    assert torch.isfinite(method(batch, draws, 0).total)
+
+
 def test_a_network_of_unknown_stages_asks_for_them() -> None:
     with pytest.raises(ConfigError, match="stages"):
         build_method("urpc", nn.Conv2d(1, 2, 1), steps=10, classes=2)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -24,6 +25,7 @@ from medsemi.data.phantoms import make_phantoms
 from medsemi.errors import CheckpointError, ConfigError, MedsemiError
 from medsemi.methods.bcp import BCP
 from medsemi.methods.supervised import Supervised
+from medsemi.networks.vnet import VNet
 from medsemi.training.checkpoint import load_weights
 from medsemi.training.trainer import SemiSupervisedTrainer
 
@@ -35,6 +37,8 @@ class Noise:
 
     seed, rank, world_size = 3, 0, 1
     case_ids: ClassVar = {"labeled": ["a"], "unlabeled": ["b"]}
+    window: ClassVar = (8, 8, 8)
+    labeled: ClassVar = [SimpleNamespace(image=torch.zeros(1, *window))]
 
     def __getitem__(self, step: int) -> Batch:
         generator = torch.Generator().manual_seed(step)
@@ -211,6 +215,21 @@ def test_precision_that_does_not_fit_is_refused(tmp_path: Path, amp: str, word: 
 def test_a_number_that_cannot_be_is_named(tmp_path: Path, setting: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"{setting} is '?{value}'?; (give|take)"):
         trainer(tmp_path, **{setting: value})
+
+
+def test_a_window_that_does_not_fit_the_network_is_named(tmp_path: Path) -> None:
+    method = Supervised(VNet(filters=2))
+    with pytest.raises(ConfigError, match=r"window \[8, 8, 8\] .* network student, VNet .* of 16"):
+        trainer(tmp_path, method=method).run()
+
+
+def test_an_error_that_is_not_the_window_stays_as_it_is(tmp_path: Path) -> None:
+    class Broken(Supervised):
+        def draw(self, batch: Batch, generator: torch.Generator) -> None:
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match=r"^broken$"):
+        trainer(tmp_path, method=Broken(toy())).run()
 
 
 def test_what_is_learned_from_is_written_at_the_start(tmp_path: Path) -> None:
