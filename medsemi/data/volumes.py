@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms import Compose, Spacingd
 from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
@@ -104,6 +105,19 @@ class VolumeStore:
     def volumes(self, cases: Iterable[Case], with_label: bool) -> list[Volume]:
         """Return the prepared volumes of `cases`, in order; labels only if `with_label`."""
         return [self.volume(case, with_label) for case in cases]
+
+    def references(self, cases: Iterable[Case]) -> list[Volume] | None:
+        """Return labeled `cases` as they are before `Spacingd` resamples them.
+
+        Returns:
+            Volumes on the grids of the files, up to orientation; None if nothing is resampled.
+        """
+        steps = getattr(self.transforms, "transforms", ())
+        kept = [step for step in steps if not isinstance(step, Spacingd)]
+        if len(kept) == len(steps):
+            return None
+        store = VolumeStore(self.dataset_dir, Compose(kept), self.cache_dir)
+        return store.volumes(cases, True)
 
     def volume(self, case: Case, with_label: bool) -> Volume:
         """Return one prepared volume, preparing it if it is not in the cache.

@@ -42,11 +42,12 @@ _CONVENTIONS = {
     "mm and voxel": "with the spacing of the case, and with every voxel edge counted as 1",
     "missed and false_alarms": "Dice 0, distances are the diagonal of the volume",
     "absent": "in prediction and reference; Dice 1, left out of distances",
-    "grid": "of the prepared images, with the spacing of the configuration; references are brought to it",
     "overall": "over cases, after the classes of each case were averaged",
     "patients": "as networks, but over patients: the cases of each patient were averaged first",
     "sd": "sample standard deviation over cases",
 }
+_SAME_GRID = "of the files, up to orientation: nothing was resampled"
+_OTHER_GRID = "of the files, up to orientation: probabilities were interpolated to it, then decided"
 
 
 class LabeledVolume(Protocol):
@@ -67,6 +68,32 @@ class LabeledVolume(Protocol):
     @property
     def spacing(self) -> Sequence[float]:
         """Edge of a voxel along each axis, in mm."""
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4) matrix from voxel indices to mm; read where references have another grid."""
+
+
+def decide(
+    probabilities: Tensor,
+    volume: LabeledVolume,
+    reference: LabeledVolume,
+) -> NDArray[np.uint8]:
+    """The labels of a volume whose reference has the same grid.
+
+    Args:
+        probabilities: (1, classes, *space) of the volume.
+        volume: what was segmented.
+        reference: what it is compared with.
+
+    Returns:
+        Labels, (*space) of the reference.
+    """
+    labels: NDArray[np.uint8] = labels_from(probabilities)[0].cpu().numpy()
+    return labels
+
+
+Decision = Callable[[Tensor, LabeledVolume, LabeledVolume], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -97,6 +124,8 @@ def evaluate_cases(
     postprocess: Postprocess | None = None,
     extra: Sequence[str] = (),
     patients: Mapping[str, str] | None = None,
+    references: Sequence[LabeledVolume] | None = None,
+    decision: Decision = decide,
 ) -> dict[str, ScoreSummary]:
     """Segment and score every volume with every network.
 
@@ -118,6 +147,9 @@ def evaluate_cases(
             table and metrics of the summary.
         patients: case -> patient; the summary then also tells means over patients, whose cases (such
             as two phases of a heart) are averaged first. None takes every case as a patient.
+        references: what each volume is compared with, where that has another grid; None takes the
+            labels of the volumes.
+        decision: the labels on the grid of a reference, from the probabilities of its volume.
 
     Returns:
         The summary of each network.
@@ -130,14 +162,16 @@ def evaluate_cases(
     if not volumes:
         raise DataError("There is no case to evaluate; list labeled cases in the manifest.")
     asked = extra_metrics(extra)
-    segment = _segmenter(inference, torch.device(device), amp_dtype, postprocess, len(classes))
+    options = amp_dtype, postprocess, len(classes), decision
+    segment = _segmenter(inference, torch.device(device), *options)
+    pairs = list(zip(volumes, references or volumes, strict=True))
     console = Console(stderr=True)
     scores: list[CaseScore] = []
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("evaluate", total=len(volumes) * len(networks))
-        for volume in volumes:
+        for pair in pairs:
             for name, network in networks.items():
-                scores.append(_score(volume, name, network, segment, classes, asked))
+                scores.append(_score(*pair, name, network, segment, classes, asked))
                 progress.advance(task)
     summaries = {
         name: summarize([score.structures for score in scores if score.network == name])
@@ -148,7 +182,8 @@ def evaluate_cases(
         for score in scores
         for structure, values in score.structures.items()
     ]
-    further: dict[str, object] = {}
+    grid = _SAME_GRID if references is None else _OTHER_GRID
+    further: dict[str, object] = {"conventions": {**_CONVENTIONS, "grid": grid}}
     if asked:
         further["extra_metrics"] = pool_extra(asked, numbers)
     if patients:
@@ -172,7 +207,7 @@ def _by_patient(
     return list(grouped.values())
 
 
-Segment = Callable[[NDArray[np.float32], nn.Module], NDArray[np.uint8]]
+Segment = Callable[[LabeledVolume, LabeledVolume, nn.Module], NDArray[np.uint8]]
 
 
 def _segmenter(
@@ -181,10 +216,13 @@ def _segmenter(
     amp_dtype: torch.dtype | None,
     postprocess: Postprocess | None,
     classes: int,
+    decision: Decision,
 ) -> Segment:
-    def segment(image: NDArray[np.float32], network: nn.Module) -> NDArray[np.uint8]:
+    def segment(
+        volume: LabeledVolume, reference: LabeledVolume, network: nn.Module
+    ) -> NDArray[np.uint8]:
         # A copy, because torch warns about memory maps that cannot be written to.
-        inputs = torch.from_numpy(np.array(image, dtype=np.float32))[None].to(device)
+        inputs = torch.from_numpy(np.array(volume.image, dtype=np.float32))[None].to(device)
         autocast = torch.autocast(device.type, dtype=amp_dtype, enabled=amp_dtype is not None)
         with torch.inference_mode(), autocast, _evaluating(network.to(device)):
             probabilities = inference(inputs, network)
@@ -194,7 +232,7 @@ def _segmenter(
         if probabilities.shape[1] != classes:
             msg = f"The network tells {probabilities.shape[1]} classes and the manifest {classes}, with the"
             raise ConfigError(f"{msg} background; give the manifest of its training.")
-        labels: NDArray[np.uint8] = labels_from(probabilities)[0].cpu().numpy()
+        labels = decision(probabilities, volume, reference)
         return labels if postprocess is None else postprocess(labels)
 
     return segment
@@ -214,18 +252,18 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 def _score(
     volume: LabeledVolume,
+    reference: LabeledVolume,
     name: str,
     network: nn.Module,
     segment: Segment,
     classes: Mapping[int, str],
     asked: Mapping[str, ExtraMetric],
 ) -> CaseScore:
-    reference = volume.label
-    if reference is None:
+    if reference.label is None:
         raise DataError(f"{volume.case_id} has no label; evaluate labeled cases only.")
     start = time.perf_counter()
     try:
-        prediction = segment(volume.image, network)
+        prediction = segment(volume, reference, network)
     except FloatingPointError:
         raise CheckpointError(
             f"The {name} network gives values that are not finite for {volume.case_id}; "
@@ -233,8 +271,9 @@ def _score(
         ) from None
     seconds = time.perf_counter() - start
     try:
-        structures = score_case(prediction, np.asarray(reference), classes, volume.spacing)
-        further = score_extra(asked, prediction, np.asarray(reference), classes, volume.spacing)
+        compared = prediction, np.asarray(reference.label), classes, reference.spacing
+        structures = score_case(*compared)
+        further = score_extra(asked, *compared)
         for structure, numbers in further.items():
             structures[structure] = replace(structures[structure], extra=numbers)
     except DataError as error:
@@ -277,7 +316,6 @@ def _write_summary(
         "cases": cases,
         "classes": {str(label): name for label, name in classes.items()},
         "networks": {name: asdict(summary) for name, summary in summaries.items()},
-        "conventions": _CONVENTIONS,
         **further,
     }
     with write_atomically(path) as temporary:

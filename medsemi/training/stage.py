@@ -16,7 +16,7 @@ from medsemi.data.manifest import MANIFEST_TAG
 from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume
 from medsemi.errors import ConfigError
-from medsemi.evaluation.evaluate import Inference, evaluate_cases
+from medsemi.evaluation.evaluate import Inference, decide, evaluate_cases
 from medsemi.evaluation.metrics import ScoreSummary
 from medsemi.methods.method import Method
 from medsemi.parts.components import largest_component
@@ -24,6 +24,7 @@ from medsemi.training.checkpoint import load_weights
 from medsemi.training.exported import load_exported
 from medsemi.training.extremes import draw_extremes
 from medsemi.training.recalibration import recalibrated
+from medsemi.training.reference_grid import decide_on_reference
 from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import AMP_TYPES
 
@@ -54,6 +55,7 @@ class EvaluationStage:
         method: Method | None = None,
         networks: Mapping[str, nn.Module] | None = None,
         recalibrated_networks: Sequence[str] = ("student",),
+        references: Sequence[Volume] | None = None,
     ) -> None:
         """Remember what is scored.
 
@@ -79,6 +81,8 @@ class EvaluationStage:
                 as students that see views.
             recalibrated_networks: which of the networks are recalibrated.
             patients: as for `evaluate_cases`.
+            references: the same cases on the grids of their files, see `VolumeStore.references`;
+                None scores on the grids of `volumes`.
         """
         self.network, self.weights_dir, self.volumes = network, Path(weights_dir), list(volumes)
         self.inference, self.classes, self.output_dir = inference, dict(classes), Path(output_dir)
@@ -89,6 +93,7 @@ class EvaluationStage:
         self.recalibration = recalibration if recalibration_steps else None
         self.recalibration_steps = recalibration_steps
         self.extra_metrics, self.patients = tuple(extra_metrics), patients
+        self.references = references
         self.method, self.special = method, dict(networks or {})
         self.recalibrated_networks = tuple(recalibrated_networks)
 
@@ -114,6 +119,8 @@ class EvaluationStage:
                 self.filter if self.component_filter else None,
                 self.extra_metrics,
                 self.patients,
+                self.references,
+                decide if self.references is None else decide_on_reference,
             )
             for name, summary in summaries.items():
                 self._report(name, summary)

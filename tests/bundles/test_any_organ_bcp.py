@@ -85,6 +85,8 @@ def test_from_a_folder_of_nnunet_to_a_prediction(repository: Path, tmp_path: Pat
         run(repository, *line, "--manifest", manifest, "--output_dir", str(runs))
     scores = (runs / "evaluate" / "train_validation_fast" / "cases.csv").read_text()
     assert ",average," in scores
+    summary = (runs / "evaluate" / "train_validation_fast" / "summary.json").read_text()
+    assert "interpolated" in json.loads(summary)["conventions"]["grid"]  # the plan resamples
     bundle = runs / "train" / "bundle"
     contract = json.loads((bundle / "configs" / "metadata.json").read_text())["medsemi"]
     assert contract["spacing"] == [1.0, 1.0, 1.25]
