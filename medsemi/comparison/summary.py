@@ -173,6 +173,9 @@ def values(
     return table
 
 
+_LEVEL = 0.05  # of the test, that of the intervals
+
+
 def verdict(difference: Difference | None, p: float) -> str:
     """Answer in words whether the unlabeled data helped.
 
@@ -183,10 +186,12 @@ def verdict(difference: Difference | None, p: float) -> str:
     if difference is None:
         return "Cannot be told: no seed was trained both with and without the unlabeled data."
     shown = _shown(difference, p)
-    if difference.proven and difference.mean > 0:
-        return f"Yes: {shown}, and more than the seeds differ among themselves."
     if difference.proven:
-        return f"No, it did harm: {shown}, and more than the seeds differ among themselves."
+        answer = "Yes" if difference.mean > 0 else "No, it did harm"
+        text = f"{shown}, and more than the seeds differ among themselves"
+        if p < _LEVEL:
+            return f"{answer}: {text}."
+        return f"{answer}, taken alone: {text}; among all the methods shown it may be chance."
     if difference.seeds < 2:
         return f"Not shown: {shown}; with one seed the luck of a training cannot be told apart."
     if math.isnan(difference.interval[0]):

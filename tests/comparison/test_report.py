@@ -33,8 +33,8 @@ def test_markdown_and_page_tell_the_same(arms, tmp_path: Path) -> None:
     page = (plan.output / "report.html").read_text()
     row = "| bcp | student | 0, 1 | 0.825 ± 0.000 |"
     assert row in text
-    assert "- **bcp**: Yes: Dice +0.100" in text
-    for words in ("Yes: Dice +0.100", "0.825 ± 0.000", "+0.100 to +0.100", "None."):
+    assert "- **bcp**: Yes, taken alone: Dice +0.100" in text
+    for words in ("Yes, taken alone: Dice +0.100", "0.825 ± 0.000", "+0.100 to +0.100", "None."):
         assert words in page
     assert "Not finished" not in page
     assert page.count("data:image/png;base64,") == 3

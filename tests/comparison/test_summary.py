@@ -40,8 +40,8 @@ def test_rows_are_means_over_seeds(records) -> None:
     assert bcp.p == fixmatch.p == pytest.approx(4 / 64)
     assert (bcp.ranking.best, bcp.ranking.ranks) == (1.0, (1, 1))
     assert fixmatch.ranking.ranks == (3, 3)
-    assert bcp.verdict.startswith("Yes: Dice +0.100")
-    assert fixmatch.verdict.startswith("No, it did harm: Dice -0.100")
+    assert bcp.verdict.startswith("Yes, taken alone: Dice +0.100")
+    assert fixmatch.verdict.startswith("No, it did harm, taken alone: Dice -0.100")
     assert "never sees" in twin.verdict
     assert (summary.patients, summary.cases) == (6, 6)
 
@@ -101,6 +101,12 @@ def test_words_say_what_the_numbers_allow(change: dict, words: str) -> None:
     import re
 
     assert re.match(words.replace("+", r"\+"), verdict(replace(A_GAIN, **change), 0.02))
+
+
+def test_what_may_be_chance_among_many_methods_is_said_so() -> None:
+    words = verdict(A_GAIN, 0.2)
+    assert words.startswith("Yes, taken alone: Dice +0.050")
+    assert words.endswith("among all the methods shown it may be chance.")
 
 
 def test_equal_time_reads_the_last_validation_until_then(records) -> None:
