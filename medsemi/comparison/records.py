@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,8 @@ class Record:
 def read_records(folders: Iterable[Path]) -> list[Record]:
     """Read all records of some folders; of the same arm and settings the first one counts.
 
+    A role that only a later one has scores of, such as the test cases, is taken from that one.
+
     Raises:
         DataError: if a file is no record.
     """
@@ -103,7 +105,8 @@ def read_records(folders: Iterable[Path]) -> list[Record]:
     for folder in folders:
         for path in sorted(Path(folder).glob("*.json")):
             record = _parse(path)
-            found.setdefault(_identity(record), record)
+            first = found.setdefault(_identity(record), record)
+            found[_identity(record)] = replace(first, scores={**record.scores, **first.scores})
     return list(found.values())
 
 

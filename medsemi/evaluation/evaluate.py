@@ -47,7 +47,7 @@ _CONVENTIONS = {
     "sd": "sample standard deviation over cases",
 }
 _SAME_GRID = "of the files, up to orientation: nothing was resampled"
-_OTHER_GRID = "of the files, up to orientation: probabilities were interpolated to it, then decided"
+_OTHER_GRID = "of the files, up to orientation: logits were interpolated to it, then decided"
 
 
 class LabeledVolume(Protocol):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from medsemi.errors import ConfigError
 from medsemi.evaluation.canals import pooled_sensitivity, score_tooth
 from medsemi.evaluation.centerline import centerline_dice
+from medsemi.evaluation.surfaces import TOLERANCE_MM, surface_dice, volume_error
 
 Score = Callable[
     [npt.NDArray[np.generic], npt.NDArray[np.generic], Sequence[float]], Mapping[str, float]
@@ -51,6 +52,14 @@ EXTRA_METRICS: Mapping[str, ExtraMetric] = {
         "one tooth a case; a canal is at least 2 mm long, found with 50 % and followed with 90 % of"
         " its center line within 0.3 mm of the prediction; breaks are gaps above 0.5 mm",
         pooled_sensitivity,
+    ),
+    "surface_dice": ExtraMetric(
+        surface_dice,
+        f"share of both surfaces within {TOLERANCE_MM:g} mm of the other; 1 if both are empty, 0 if one is",
+    ),
+    "volume_error": ExtraMetric(
+        volume_error,
+        "predicted minus true, in ml; its size by the true volume, which must be there",
     ),
 }
 

@@ -6,7 +6,8 @@ of the labeled windows); the strong view keeps its geometry.
 
 Deviations from the paper: intensity views in place of RandAugment, which has no medical form; the
 label is made in eval mode, without dropout; the weight has a ramp; as many unlabeled windows as the
-stream gives (the paper: seven times the labeled ones).
+stream gives (the paper: seven times the labeled ones); the weights of the last step are deployed (the
+paper: their average with 0.999; the trainer's `weight_average` gives one).
 
 Deviations from SSL4MIS (`train_fixmatch_standard_augs.py`), whose rule is another one: the
 confidence is a probability (there 1 - min/max, which nearly all voxels pass); a voxel below the

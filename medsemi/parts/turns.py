@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -16,28 +15,23 @@ class Turn:
 
     Attributes:
         flips: whether each axis is mirrored, after the quarter turns.
-        quarters: number of quarter turns, 0 to 3.
-        plane: the two axes in whose plane it is turned.
+        quarters: number of quarter turns in the plane of the first two axes, 0 to 3.
     """
 
     flips: tuple[bool, ...]
     quarters: int = 0
-    plane: tuple[int, int] = (0, 1)
 
 
 def draw_turns(count: int, space: Sequence[int], generator: torch.Generator) -> tuple[Turn, ...]:
     """Draw a turn per sample, uniformly.
 
-    Quarter turns are in the plane of the first two axes of equal length (in a stack of slices:
-    within the slice); where no two are equal there are flips alone.
+    Quarter turns are in the plane of the first two axes, which in a stack of slices is the slice:
+    the third may have other voxels. Where these two differ in length there are flips alone.
     """
-    planes = [
-        pair for pair in combinations(range(len(space)), 2) if space[pair[0]] == space[pair[1]]
-    ]
-    plane, quarters = (planes[0], 4) if planes else ((0, 1), 1)
+    quarters = 4 if space[0] == space[1] else 1
     flips = torch.randint(2, (count, len(space)), generator=generator).bool().tolist()
     turned = torch.randint(quarters, (count,), generator=generator).tolist()
-    return tuple(Turn(tuple(f), q, plane) for f, q in zip(flips, turned, strict=True))
+    return tuple(Turn(tuple(f), q) for f, q in zip(flips, turned, strict=True))
 
 
 def turn(values: Tensor, turns: Sequence[Turn]) -> Tensor:
@@ -52,11 +46,11 @@ def turn_back(values: Tensor, turns: Sequence[Turn]) -> Tensor:
 
 def _turn(values: Tensor, by: Turn) -> Tensor:
     axes = len(by.flips)
-    turned = torch.rot90(values, by.quarters, [axis - axes for axis in by.plane])
+    turned = torch.rot90(values, by.quarters, [-axes, 1 - axes])
     return turned.flip([axis - axes for axis in range(axes) if by.flips[axis]])
 
 
 def _turn_back(values: Tensor, by: Turn) -> Tensor:
     axes = len(by.flips)
     flipped = values.flip([axis - axes for axis in range(axes) if by.flips[axis]])
-    return torch.rot90(flipped, -by.quarters, [axis - axes for axis in by.plane])
+    return torch.rot90(flipped, -by.quarters, [-axes, 1 - axes])

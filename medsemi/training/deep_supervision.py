@@ -22,6 +22,7 @@ from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method
 from medsemi.networks.stages import decoder_stages, out_channels
 from medsemi.parts.recalled_passes import RecalledPasses
+from medsemi.parts.ucf_mix import UCFMix
 from medsemi.seeds import derive_seed
 from medsemi.training.student_views import run_by_methods
 
@@ -38,11 +39,18 @@ class DeepSupervision(nn.Module):
             seed: of the weights of the heads.
 
         Raises:
-            ConfigError: if `share` is something else, or the stages of a network are not known.
+            ConfigError: if `share` is something else, the method moves labels by what a network says,
+                or the stages of a network are not known.
         """
         super().__init__()
         if not 0 < share <= 1:
             raise ConfigError(f"deep_supervision is {share}; give 0 to switch it off, up to 1.")
+        if any(isinstance(m, UCFMix) and m.mode == "displaced" for m in vars(method).values()):
+            # Each scale would choose and move other blocks than the window that was seen.
+            raise ConfigError(
+                "deep_supervision does not go with a UCF-Mix of mode 'displaced'; set it to 0, or take"
+                " mode union."
+            )
         self.method, self.share = method, share
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "deep_supervision"))

@@ -11,13 +11,16 @@ from torch import Tensor
 
 from medsemi.evaluation.evaluate import LabeledVolume
 from medsemi.prediction.case import LPS_FROM_RAS, Grid
+from medsemi.prediction.network import LEAST_PROBABILITY
 from medsemi.prediction.resampling import labels_on
 
 
 def decide_on_reference(
     probabilities: Tensor, volume: LabeledVolume, reference: LabeledVolume
 ) -> NDArray[np.uint8]:
-    """Interpolate probabilities linearly at the voxels of `reference`; the greatest one wins.
+    """Interpolate logits linearly at the voxels of `reference`; the greatest one wins.
+
+    Logarithms of probabilities are logits but for a number that all classes of a voxel share.
 
     Args:
         probabilities: (1, classes, *space) of `volume`.
@@ -27,7 +30,8 @@ def decide_on_reference(
     Returns:
         Labels, (*space) of the reference.
     """
-    return labels_on(probabilities[0], _grid(volume), _grid(reference)).astype(np.uint8)
+    logits = probabilities[0].clamp(min=LEAST_PROBABILITY).log()
+    return labels_on(logits, _grid(volume), _grid(reference)).astype(np.uint8)
 
 
 def _grid(volume: LabeledVolume) -> Grid:

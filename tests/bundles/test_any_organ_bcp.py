@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -100,3 +101,24 @@ def test_from_a_folder_of_nnunet_to_a_prediction(repository: Path, tmp_path: Pat
     (result,) = record.parent.glob("*.nii.gz")
     assert nibabel.load(result).shape == (32, 32, 32)
     assert set(np.unique(nibabel.load(result).dataobj)) <= {0, 1, 2}
+    assert_scores_are_of_what_predict_writes(repository, data, runs, tmp_path)
+
+
+def assert_scores_are_of_what_predict_writes(
+    repository: Path, data: Path, runs: Path, tmp_path: Path
+) -> None:
+    with (runs / "evaluate" / "train_validation_fast" / "cases.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["network"] == "average"]
+    case = rows[0]["case_id"]
+    (image,) = (data / "imagesTr").glob(f"{case}_0000.nii.gz")
+    options = ["--model", str(runs / "train" / "bundle"), "--out", str(tmp_path / "again")]
+    run(repository, "-m", "medsemi", "predict", str(image), *options)
+    (result,) = (tmp_path / "again" / "cases").glob("*/seg.nii.gz")
+    ours = np.asarray(nibabel.load(result).dataobj)
+    true = np.asarray(nibabel.load(data / "labelsTr" / f"{case}.nii.gz").dataobj)
+    names = json.loads((data / "dataset.json").read_text())["labels"]
+    for row in rows:
+        label = names[row["class"]]
+        overlap, total = ((ours == label) & (true == label)).sum(), (ours == label).sum()
+        dice = 2 * overlap / (total + (true == label).sum())
+        assert float(row["dice"]) == pytest.approx(dice, abs=1e-3)

@@ -70,6 +70,18 @@ def test_records_of_both_roles_and_of_other_machines_gather(arms, tmp_path: Path
     assert known[Arm("bcp", 0)].scores["validation"] == one.scores["validation"]
 
 
+def test_scores_of_each_role_gather_from_several_machines(arms, tmp_path: Path) -> None:
+    plan = arms.a_plan(tmp_path)
+    record = arms.a_record(plan, "bcp", 0, 0.5)
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    record.save(ours)
+    tested = {"test": record.scores["validation"]}
+    replace(record, scores=tested, seconds=99.0).save(theirs)
+    (both,) = read_records([ours, theirs])
+    assert set(both.scores) == {"validation", "test"}
+    assert both.seconds == record.seconds
+
+
 def test_a_record_of_other_settings_does_not_count(arms, tmp_path: Path) -> None:
     plan = arms.a_plan(tmp_path)
     for change in ({"settings_digest": "0"}, {"manifest_digest": "0"}, {"seed": 9}):

@@ -35,4 +35,13 @@ def test_all_symmetries_are_drawn_where_they_keep_the_shape() -> None:
     assert len(square) == 16
     oblong = {(t.flips, t.quarters) for t in draw_turns(400, (4, 5), generator)}
     assert oblong == {((a, b), 0) for a in (False, True) for b in (False, True)}
-    assert {t.plane for t in draw_turns(4, (3, 5, 5), generator)} == {(1, 2)}
+
+
+def test_no_turn_exchanges_a_slice_axis_with_one_of_the_plane() -> None:
+    # A window of 64 x 128 x 64 voxels of 1 x 1 x 5 mm.
+    generator = torch.Generator().manual_seed(0)
+    assert {t.quarters for t in draw_turns(100, (64, 128, 64), generator)} == {0}
+    window = torch.arange(32).view(1, 4, 4, 2)
+    for one in draw_turns(50, (4, 4, 2), generator):
+        assert turn(window, [one]).flatten().sort().values.equal(window.flatten())
+        assert {abs(int(a - b)) for a, b in turn(window, [one])[0].flatten(0, 1)} == {1}

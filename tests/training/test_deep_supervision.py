@@ -21,6 +21,7 @@ from medsemi.networks.unet2d import UNet2D
 from medsemi.networks.vnet import VNet
 from medsemi.parts.intensity_augmentation import IntensityAugmentation
 from medsemi.parts.losses import labeled_losses
+from medsemi.parts.ucf_mix import UCFMix
 from medsemi.training.deep_supervision import DeepSupervision
 from medsemi.training.optimizers import build_optimizer
 from medsemi.training.student_views import run_by_methods
@@ -196,3 +197,12 @@ def test_a_network_of_unknown_stages_is_told_in_words() -> None:
     method = build_method("supervised", nn.Conv2d(1, 2, 1), steps=1, classes=2)
     with pytest.raises(ConfigError, match=r"deep_supervision: .* Conv2d are not known"):
         DeepSupervision(method, 0.5, seed=0)
+
+
+def test_labels_that_move_with_what_a_network_says_are_refused() -> None:
+    mix = UCFMix(mode="displaced", blocks=4)
+    method = build_method(
+        "cfcnet", UNet2D(out_channels=2, filters=4), steps=9, classes=2, options={"mix": mix}
+    )
+    with pytest.raises(ConfigError, match=r"deep_supervision does not go with .* 'displaced'"):
+        DeepSupervision(method, 0.5, 0)
