@@ -89,7 +89,7 @@ class PseudoLabeling:
         weights = (self.weights_dir / f"{DEPLOYED}.pt").read_bytes()
         origin = {
             "weights": hashlib.sha256(weights).hexdigest(),
-            "date": str(datetime.datetime.now(datetime.UTC).date()),
+            "date": str(datetime.datetime.now(datetime.timezone.utc).date()),
             **provenance_tags(),
         }
         known = {label.case_id: label for label in read_pseudo_labels(self.output_dir)}
