@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medsemi.data.reading import ITK, NIFTI
+from medsemi.data.reading import volume_stem
 from medsemi.data.splits import FoundCase, find_cases
 from medsemi.errors import ManifestError
 
-_SUFFIXES = (*NIFTI, *ITK)
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
@@ -106,10 +105,7 @@ def _find(folder: Path, part: str) -> tuple[FoundCase, ...]:
 def _names(folder: Path) -> set[str]:
     """Names of the volumes of a folder, without their suffix."""
     files = folder.iterdir() if folder.is_dir() else ()
-    visible = (file.name for file in files if not file.name.startswith("."))
-    return {
-        name[: -len(suffix)] for name in visible for suffix in _SUFFIXES if name.endswith(suffix)
-    }
+    return {stem for file in files if (stem := volume_stem(file.name)) is not None}
 
 
 def _has_channels(images: set[str], labels: set[str]) -> bool:
