@@ -42,7 +42,7 @@ def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         affine (4, 4) from voxel indices to millimetres in NIfTI's (RAS) axes.
 
     Raises:
-        DataError: the file is of another kind, or damaged.
+        DataError: the file is of another kind or damaged, or its voxels are no numbers.
     """
     name = path.name.lower()
     reader = _read_nifti if name.endswith(NIFTI) else _read_itk if name.endswith(ITK) else None
@@ -50,7 +50,7 @@ def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         kinds = ", ".join(SUFFIXES)
         raise DataError(f"{path}: unknown kind of volume; convert it to one of {kinds}.")
     try:
-        return reader(path)
+        array, affine = reader(path)
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
         raise _unreadable(path, error) from error
     except Exception as error:
@@ -58,6 +58,9 @@ def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         if type(error).__module__.startswith("nibabel"):
             raise _unreadable(path, error) from error
         raise
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: color or complex values; keep one number per voxel, alone.")
+    return array, affine
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
