@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
+from medsemi.data.label_values import distinct_values, refuse_other_values
 from medsemi.data.leaks import Seen, refuse_copies
 from medsemi.data.likeness import thumbnail
 from medsemi.data.manifest import ROLES, Case, Manifest
@@ -71,7 +72,7 @@ def label_facts(path: Path) -> VolumeFacts:
         DataError: the file cannot be read.
     """
     array, affine = _read(path)
-    values = _distinct(array)[:_MOST_VALUES]
+    values = distinct_values(array)[:_MOST_VALUES]
     return replace(_facts(array, affine), values=tuple(float(value) for value in values))
 
 
@@ -166,7 +167,7 @@ def _check_content(
             label = cache.facts(folder / label_path, "label")
             _refuse_not_finite(label, folder / label_path)
             _refuse_other_grid(image, label, path, folder / label_path)
-            _refuse_other_values(label, classes, folder / label_path)
+            refuse_other_values(label.values, classes, folder / label_path)
             labeled.update(label.values if role == "labeled" else ())
     _refuse_unseen_classes(labeled, classes)
     refuse_copies(images)
@@ -226,16 +227,6 @@ def _largest_corner_shift(image: VolumeFacts, label: VolumeFacts) -> float:
     return float(np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max())
 
 
-def _refuse_other_values(label: VolumeFacts, classes: dict[int, str], path: Path) -> None:
-    wrong = [value for value in label.values if value not in classes]
-    if wrong:
-        shown = ", ".join(f"{value:g}" for value in wrong[:5]) + (" ..." if len(wrong) > 5 else "")
-        raise ManifestError(
-            f"{path}: the label has the values {{{shown}}} outside the classes"
-            f" {sorted(classes)}; remap them or add them to 'classes'."
-        )
-
-
 def _refuse_unseen_classes(labeled: set[float], classes: dict[int, str]) -> None:
     for value, name in classes.items():
         if value and value not in labeled:
@@ -264,13 +255,6 @@ def _content_digest(array: NDArray[Any]) -> str:
     digest = hashlib.blake2b(repr(array.shape).encode(), digest_size=20)
     digest.update(np.ascontiguousarray(voxels.T))
     return digest.hexdigest()
-
-
-def _distinct(array: NDArray[Any]) -> NDArray[Any]:
-    if array.dtype == np.uint8:
-        # Counting is much faster than sorting a volume.
-        return np.flatnonzero(np.bincount(array.ravel(order="K"), minlength=256))
-    return np.unique(array)
 
 
 class _Cache:
