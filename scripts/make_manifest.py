@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medsemi.data.checks import check_all_data
+from medsemi.data.headers import refuse_other_kinds
 from medsemi.data.layouts import Layout, find_layout, named_classes
 from medsemi.data.manifest import ROLES, Manifest, parse_manifest, save_manifest
 from medsemi.data.splits import (
@@ -49,7 +50,7 @@ def make(options: argparse.Namespace) -> Manifest:
         The manifest that was written.
 
     Raises:
-        ManifestError: the folder, the patterns or the counts leave doubt or cannot be met, or a
+        MedsemiError: the folder, the patterns or the counts leave doubt or cannot be met, or a
             file is refused; nothing is written then.
     """
     if options.output.exists() and not options.overwrite:
@@ -64,6 +65,10 @@ def make(options: argparse.Namespace) -> Manifest:
             f"{options.folder}: no image has a label file, such as for {layout.cases[0].image}; a"
             " label has the name of its image (without _0000)."
         )
+    for case in (*layout.cases, *layout.held_out):
+        for path in (case.image, case.label):
+            if path is not None:
+                refuse_other_kinds(options.folder / path)
     document = _document(layout, options)
     if not options.names_only:
         check_all_data(parse_manifest(document, str(options.output)), options.folder)

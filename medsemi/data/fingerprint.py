@@ -18,9 +18,10 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from medsemi.data.headers import refuse_ambiguous_header, refuse_other_kinds
 from medsemi.data.label_values import distinct_values, refuse_other_values
 from medsemi.data.manifest import Case, Manifest
-from medsemi.data.reading import NIFTI, read_volume
+from medsemi.data.reading import read_volume
 from medsemi.errors import DataError
 
 SAMPLES = 10_000  # foreground voxels of a case that percentiles are taken from
@@ -88,7 +89,7 @@ def take_fingerprint(manifest: Manifest, dataset_dir: Path) -> Fingerprint:
         dataset_dir: where its paths start.
 
     Raises:
-        DataError: if a file cannot be read, image and label differ in shape, a label has values
+        DataError: if a file cannot be read, or is one that training takes otherwise, image and label differ in shape, a label has values
             outside the classes, or no labeled case has a structure.
     """
     facts, samples, voxels, least = [], [], np.zeros(len(manifest.classes)), np.inf
@@ -127,6 +128,8 @@ def _labeled(
     assert case.label is not None
     values, affine = read_volume(folder / case.image)
     label, _ = read_volume(folder / case.label)
+    for path in (case.image, case.label):
+        refuse_ambiguous_header(folder / path)
     if values.shape[:3] != label.shape[:3]:
         msg = f"{case.case_id}: image {values.shape} and label {label.shape} differ; replace one."
         raise DataError(msg)
@@ -139,13 +142,12 @@ def _labeled(
 
 def _header(case: Case, folder: Path) -> CaseFacts:
     path = folder / case.image
-    if not path.name.lower().endswith(NIFTI):
-        values, affine = read_volume(path)
-        return _facts(case.case_id, values.shape[:3], affine)
+    refuse_other_kinds(path)
     try:
         image: Any = nibabel.load(path)
     except Exception as error:  # nibabel's own errors share no class but this one
         raise DataError(f"{path}: cannot be read as a volume ({error}); replace it.") from error
+    refuse_ambiguous_header(path)
     return _facts(case.case_id, image.shape[:3], image.affine)
 
 

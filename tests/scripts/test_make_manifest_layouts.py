@@ -187,6 +187,19 @@ def copied(folder: Path) -> None:
         save(folder / f"imagesTr/scan_{number}_0000.nii.gz", flipped)
 
 
+@pytest.mark.parametrize("name", ["images/late.nrrd", "labels/scan_006.MHA"])
+def test_what_training_cannot_read_is_refused_with_the_command_that_converts_it(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    fill(tmp_path, "images/scan_{:03d}", "labels/scan_{:03d}", NNUNET)
+    (tmp_path / name).touch()
+    assert start(script, tmp_path, "--names-only") == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"{tmp_path / name}: training reads NIfTI alone")
+    assert f"ReadImage('a{Path(name).suffix}'), 'a.nii.gz')" in message
+    assert message.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
