@@ -48,6 +48,10 @@ def no_quaternion(header: nibabel.Nifti1Header) -> None:
     header["quatern_b"] = 2
 
 
+def negative_length(header: nibabel.Nifti1Header) -> None:
+    header["pixdim"][1] = -1
+
+
 def lost_qform(header: nibabel.Nifti1Header) -> None:
     header.set_qform(QFORM, code=0)
 
@@ -69,6 +73,7 @@ def written(path: Path, spoil: Callable[[nibabel.Nifti1Header], None], axes: int
         (other_lengths, 3),
         (other_lengths_and_place, 3),
         (no_quaternion, 3),
+        (negative_length, 3),
         (lost_qform, 3),
         (lost_qform, 4),
     ],
