@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from medsemi.data.checks import check_all_data
-from medsemi.data.layouts import Layout, find_layout, read_classes
+from medsemi.data.headers import refuse_other_kinds
+from medsemi.data.layouts import Layout, find_layout, named_classes
 from medsemi.data.manifest import ROLES, Manifest, parse_manifest, save_manifest
 from medsemi.data.splits import (
     FoundCase,
@@ -49,7 +50,7 @@ def make(options: argparse.Namespace) -> Manifest:
         The manifest that was written.
 
     Raises:
-        ManifestError: the folder, the patterns or the counts leave doubt or cannot be met, or a
+        MedsemiError: the folder, the patterns or the counts leave doubt or cannot be met, or a
             file is refused; nothing is written then.
     """
     if options.output.exists() and not options.overwrite:
@@ -64,6 +65,10 @@ def make(options: argparse.Namespace) -> Manifest:
             f"{options.folder}: no image has a label file, such as for {layout.cases[0].image}; a"
             " label has the name of its image (without _0000)."
         )
+    for case in (*layout.cases, *layout.held_out):
+        for path in (case.image, case.label):
+            if path is not None:
+                refuse_other_kinds(options.folder / path)
     document = _document(layout, options)
     if not options.names_only:
         check_all_data(parse_manifest(document, str(options.output)), options.folder)
@@ -72,15 +77,14 @@ def make(options: argparse.Namespace) -> Manifest:
 
 def _layout(options: argparse.Namespace) -> Layout:
     if options.images is None and options.labels is None:
-        return find_layout(options.folder)
+        return find_layout(options.folder, options.classes, options.images_ts is not None)
     images, labels = options.images or "images/{case}", options.labels or "labels/{case}"
     cases = find_cases(options.folder, images, labels)
-    return Layout(cases, read_classes(options.folder / "dataset.json"))
+    return Layout(cases, named_classes(options.folder, options.classes))
 
 
 def _document(layout: Layout, options: argparse.Namespace) -> dict[str, Any]:
-    names = options.classes or layout.classes
-    if names is None:
+    if layout.classes is None:
         raise ManifestError(
             f"{options.folder}: holds no dataset.json that names the classes; add --classes with the"
             " names of the label values 1, 2, ..."
@@ -88,13 +92,13 @@ def _document(layout: Layout, options: argparse.Namespace) -> dict[str, Any]:
     document: dict[str, Any] = {
         "name": options.name or options.output.stem,
         "protocol": f"Patients dealt by scripts/make_manifest.py with seed {options.seed}.",
-        "classes": {str(value): name for value, name in enumerate(["background", *names])},
+        "classes": {str(value): name for value, name in enumerate(["background", *layout.classes])},
     }
     patients = _patients([*layout.cases, *layout.held_out], options)
     entries = split_cases(layout.cases, patients, _counts(layout, patients, options), options.seed)
-    if layout.held_out and options.images_ts is None:
-        print(f"imagesTs: {len(layout.held_out)} images left out (see --images-ts)")
-    elif layout.held_out:
+    if layout.left_out:
+        print(f"imagesTs: {layout.left_out} images left out (see --images-ts)")
+    if layout.held_out:
         entries[options.images_ts] += [_entry(case, patients, options) for case in layout.held_out]
     return document | entries
 

@@ -3,20 +3,23 @@
 python scripts/self_training.py --bundle BUNDLE --dataset_dir DATA --manifest MANIFEST.json
     --output_dir runs/rounds --stages supervised --keep 0.5 1.0 --overlay BUNDLE/configs/small.yaml
 
-Run the same command again to continue. Everything after `--` is given to the bundle, such as
+Run the same command again to continue; another bundle, configuration or data is refused. Everything after `--` is given to the bundle, such as
 `-- --seed 3 --learning_rate 0.02`.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from medsemi.data.manifest import load_manifest
+from medsemi.bundle.merged import PLACES, settings_digest
+from medsemi.data.manifest import Manifest, load_manifest
 from medsemi.errors import MedsemiError
 
 
@@ -57,6 +60,7 @@ def run(options: argparse.Namespace) -> Path:
     for path in (*named, *options.overlay):
         if not path.is_file():
             raise MedsemiError(f"{path} does not exist; check --bundle, --stages and --overlay.")
+    workflows = [[named[0], stage, *options.overlay] for stage in named[1:]]
     # Loads torch and MLflow, which a mistyped command must not wait for.
     from medsemi.training.rounds import Rounds, run_rounds
     from medsemi.training.tracking import Tracker
@@ -81,10 +85,27 @@ def run(options: argparse.Namespace) -> Path:
         experiment_name=overrides.get("experiment_name", options.bundle.resolve().name),
         run_name=f"{output.name}-rounds",
         stage="rounds",
-        parameters={"keep": options.keep, "stages": options.stages, **overrides},
+        parameters={
+            "keep": options.keep,
+            "stages": options.stages,
+            "bundle": options.bundle.resolve().name,
+            "settings": settings_digest(workflows, PLACES)[:16],
+            "data": _data_digest(manifest, options.dataset_dir)[:16],
+            **overrides,
+        },
         tags={"medsemi.manifest": manifest.name, "medsemi.manifest_digest": manifest.digest},
     )
     return run_rounds(rounds, tracker)
+
+
+def _data_digest(manifest: Manifest, folder: Path) -> str:
+    """Of names and sizes of what is trained on: other data is noticed, moved data is the same."""
+    cases = (*manifest.labeled, *manifest.unlabeled)
+    files = [path for case in cases for path in (case.image, case.label) if path is not None]
+    found = [
+        (str(path), (folder / path).stat().st_size) for path in files if (folder / path).is_file()
+    ]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def _overrides(given: Sequence[str]) -> dict[str, str]:

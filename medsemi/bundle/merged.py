@@ -6,16 +6,24 @@ scalars, and its nodes are named by paths such as `train::trainer::max_epochs`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from medsemi.bundle.reading import SEPARATOR, Finding, join, read
+from medsemi.errors import ConfigError
 
 COMMAND_LINE = "command line"
 META = "_meta_"
+# What no result depends on: where things lie and compute, and names in the dashboard.
+PLACES = (
+    META, "imports", "bundle_root", "dataset_dir", "manifest", "output_dir", "tracking_uri",
+    "experiment_name", "run_name", "device",
+)  # fmt: skip
 MISSING: Any = object()
 
 
@@ -68,6 +76,26 @@ def merge(
     for name, value in overrides.items():
         _override(merged, normal(name), value)
     return merged
+
+
+def settings_digest(workflows: Iterable[Sequence[Path]], left_out: Collection[str]) -> str:
+    """SHA-256 (hex) of merged configurations.
+
+    Args:
+        workflows: for each, its files, as for `merge`.
+        left_out: keys at the top that do not count.
+
+    Raises:
+        ConfigError: if a file cannot be read or does not fit those before it.
+    """
+    trees = []
+    for paths in workflows:
+        merged = merge(paths, {})
+        if merged.findings:
+            raise ConfigError(str(merged.findings[0]))
+        trees.append({key: node for key, node in merged.tree.items() if key not in left_out})
+    text = json.dumps(trees, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def normal(path: str) -> str:

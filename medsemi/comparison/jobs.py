@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from medsemi.bundle.merged import META, merge
+from medsemi.bundle.merged import PLACES, settings_digest
 from medsemi.data.manifest import Manifest, load_manifest
 from medsemi.errors import ConfigError, MedsemiError
 from medsemi.methods.registry import MethodEntry, find_method
@@ -26,11 +24,8 @@ WORKFLOWS = {
     "method": ("common", "method"),
     "evaluate": ("common", "method", "evaluate", "method_evaluate"),
 }
-# What a result does not depend on: where things lie, and names in the dashboard.
-_PLACES = (
-    META, "imports", "bundle_root", "dataset_dir", "manifest", "output_dir", "tracking_uri",
-    "experiment_name", "run_name", "seed", "method_name", "device",
-)  # fmt: skip
+# An arm has a seed and a method of its own.
+_LEFT_OUT = (*PLACES, "seed", "method_name")
 
 
 @dataclass(frozen=True)
@@ -125,14 +120,8 @@ class Plan:
         Raises:
             ConfigError: if a file cannot be read.
         """
-        trees = []
-        for workflow in ("method_pretrain", "method"):
-            merged = merge(self.files(workflow), {})
-            if merged.findings:
-                raise ConfigError(str(merged.findings[0]))
-            trees.append({k: v for k, v in merged.tree.items() if k not in _PLACES})
-        text = json.dumps(trees, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        workflows = [self.files(workflow) for workflow in ("method_pretrain", "method")]
+        return settings_digest(workflows, _LEFT_OUT)
 
     def files(self, workflow: str) -> list[Path]:
         """The configuration files of a workflow, overlays last.

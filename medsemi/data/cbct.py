@@ -6,7 +6,7 @@ resampled. A header without a plausible spacing is refused, because every length
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsemi.data.reading import ITK, NIFTI
+from medsemi.data.reading import volume_stem
 from medsemi.data.writing import write_nifti
 from medsemi.errors import DataError
 
@@ -22,8 +22,8 @@ FIRST_MOLARS = (16, 26, 36, 46)
 # Dental scanners store voxels of 0.075 to 0.4 mm; 1 mm is what a lost spacing looks like.
 SPACINGS = (0.05, 0.7)
 _PULP = 100
+_MASKS = ("_Masks", "_Mask")
 _LEFT_CANAL, _RIGHT_CANAL = 3, 4
-_SUFFIXES = (*NIFTI, *ITK)
 
 Read = Callable[[Path], tuple[NDArray[Any], NDArray[np.float64]]]
 
@@ -72,13 +72,9 @@ def find_sts(folder: Path) -> list[ScanFiles]:
             masks are unlabeled.
 
     Raises:
-        DataError: there is no image, or masks without one.
+        DataError: there is no image, masks without one, or two files of one id.
     """
-    images = {_stem(path): path for path in _volumes(folder, "Images")}
-    labels = {
-        _stem(path).removesuffix("_Masks").removesuffix("_Mask"): path
-        for path in _volumes(folder, "Masks")
-    }
+    images, labels = _by_id(folder.rglob("Images/*")), _by_id(folder.rglob("Masks/*"), _MASKS)
     return _paired(folder, images, labels, "Images/<id>.nii.gz")
 
 
@@ -89,10 +85,12 @@ def find_toothfairy(folder: Path) -> list[ScanFiles]:
         folder: holds imagesTr/<id>_0000.<suffix> and labelsTr/<id>.<suffix>, at any depth.
 
     Raises:
-        DataError: there is no image, or a label without one.
+        DataError: there is no image, a label without one, or two files of one id.
     """
-    images = {_stem(path).removesuffix("_0000"): path for path in _volumes(folder, "imagesTr")}
-    labels = {_stem(path): path for path in _volumes(folder, "labelsTr")}
+    images, labels = (
+        _by_id(folder.rglob("imagesTr/*"), ("_0000",)),
+        _by_id(folder.rglob("labelsTr/*")),
+    )
     return _paired(folder, images, labels, "imagesTr/<id>_0000.nii.gz")
 
 
@@ -104,12 +102,13 @@ def find_folder(folder: Path) -> list[ScanFiles]:
             masks/<id>.<suffix>; scans without a mask are unlabeled.
 
     Raises:
-        DataError: there is no image, or a mask without one.
+        DataError: there is no image, a mask without one, or two images or masks of one id.
     """
-    images = {_stem(path): path for path in _volumes(folder, "images")}
-    series = [path for path in sorted(folder.glob("images/*")) if path.is_dir()]
-    images |= {path.name: path for path in series}
-    labels = {_stem(path): path for path in _volumes(folder, "masks")}
+    # Not at any depth: the converted scans are often written into a folder below.
+    images, labels = _by_id(folder.glob("images/*")), _by_id(folder.glob("masks/*"))
+    for path in sorted(folder.glob("images/*")):
+        if path.is_dir() and not path.name.startswith("."):
+            _add(images, path.name, path)
     return _paired(folder, images, labels, "images/<id>.nii.gz or images/<id>/*.dcm")
 
 
@@ -252,15 +251,26 @@ def voxel_counts(label: NDArray[Any] | None) -> dict[int, int]:
     return {int(value): int(count) for value, count in zip(values, counts, strict=True)}
 
 
-def _stem(path: Path) -> str:
-    name = path.name
-    suffix = next(end for end in _SUFFIXES if name.lower().endswith(end))
-    return name[: -len(suffix)]
+def _by_id(paths: Iterable[Path], endings: Sequence[str] = ()) -> dict[str, Path]:
+    """The volumes among some paths, by their id: the stem without the endings."""
+    found: dict[str, Path] = {}
+    for path in sorted(paths):
+        case_id = volume_stem(path.name)
+        if case_id is None or not path.is_file():
+            continue
+        for ending in endings:
+            case_id = case_id.removesuffix(ending)
+        _add(found, case_id, path)
+    return found
 
 
-def _volumes(folder: Path, name: str) -> list[Path]:
-    found = (path for path in sorted(folder.rglob(f"{name}/*")) if path.is_file())
-    return [path for path in found if path.name.lower().endswith(_SUFFIXES)]
+def _add(found: dict[str, Path], case_id: str, path: Path) -> None:
+    # The masks of one would be paired with the image of the other.
+    if found.setdefault(case_id, path) != path:
+        raise DataError(
+            f"{path}: the scan {case_id!r} has a second file {found[case_id]}; rename one, with its"
+            " masks, or give the folder of one part alone."
+        )
 
 
 def _paired(

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
+from medsemi.data.headers import CORNER_TOLERANCE, largest_corner_shift, refuse_ambiguous_header
+from medsemi.data.label_values import distinct_values, refuse_other_values
 from medsemi.data.leaks import Seen, refuse_copies
 from medsemi.data.likeness import thumbnail
 from medsemi.data.manifest import ROLES, Case, Manifest
@@ -21,14 +23,11 @@ from medsemi.data.reading import read_volume
 from medsemi.errors import DataError, ManifestError
 
 _CACHE_NAME = "checked_volumes.json"
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 # Test files are opened by no training; see `check_all_data`.
 _TRAINING_ROLES = ("labeled", "unlabeled", "validation")
 # A label map has at most 256 values; more are not worth keeping to say that some are wrong.
 _MOST_VALUES = 300
-# Two headers describe one grid when no corner of the volume moves by more than this part of a
-# voxel: quaternions and decimal text round the same affine differently.
-_CORNER_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def image_facts(path: Path) -> VolumeFacts:
     """Decode an image and describe it.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or training would take it otherwise.
     """
     array, affine = _read(path)
     small = base64.b64encode(thumbnail(array).tobytes()).decode()
@@ -68,10 +67,10 @@ def label_facts(path: Path) -> VolumeFacts:
     """Decode a label map and describe it.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or training would take it otherwise.
     """
     array, affine = _read(path)
-    values = _distinct(array)[:_MOST_VALUES]
+    values = distinct_values(array)[:_MOST_VALUES]
     return replace(_facts(array, affine), values=tuple(float(value) for value in values))
 
 
@@ -90,7 +89,8 @@ def check_training_data(
             each file, so that the next start is fast; None remembers nothing.
 
     Raises:
-        ManifestError: a file is missing or unreadable, image and label differ in shape or
+        ManifestError: a file is missing, unreadable, or of a kind or with a header that training
+            takes otherwise (see `headers`), image and label differ in shape or
             affine, an image has several channels, a label has values outside the classes, all
             labeled cases lack a class, a volume has NaN or infinity, or two subsets hold the same
             image, after changes to its file only where one of them is scored (see `leaks`).
@@ -166,7 +166,7 @@ def _check_content(
             label = cache.facts(folder / label_path, "label")
             _refuse_not_finite(label, folder / label_path)
             _refuse_other_grid(image, label, path, folder / label_path)
-            _refuse_other_values(label, classes, folder / label_path)
+            refuse_other_values(label.values, classes, folder / label_path)
             labeled.update(label.values if role == "labeled" else ())
     _refuse_unseen_classes(labeled, classes)
     refuse_copies(images)
@@ -209,30 +209,13 @@ def _refuse_other_grid(image: VolumeFacts, label: VolumeFacts, path: Path, other
             f"{other}: the label has shape {label.shape} but its image {path} has {image.shape};"
             " resample one to the grid of the other."
         )
-    shift = _largest_corner_shift(image, label)
-    spacing = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
-    if not shift <= _CORNER_TOLERANCE * spacing[spacing > 0].min(initial=np.inf):
+    affine, label_affine = np.asarray(image.affine), np.asarray(label.affine)
+    shift = largest_corner_shift(label.shape, affine, label_affine)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not shift <= CORNER_TOLERANCE * spacing[spacing > 0].min(initial=np.inf):
         raise ManifestError(
             f"{other}: the affine differs from that of its image {path} (a corner of the volume"
             f" is {shift:.3g} mm away); correct the header or resample."
-        )
-
-
-def _largest_corner_shift(image: VolumeFacts, label: VolumeFacts) -> float:
-    size = (*label.shape, 1, 1, 1)[:3]
-    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)], dtype=np.float64)
-    corners[:, :3] *= np.asarray(size) - 1
-    difference = np.asarray(image.affine) - np.asarray(label.affine)
-    return float(np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max())
-
-
-def _refuse_other_values(label: VolumeFacts, classes: dict[int, str], path: Path) -> None:
-    wrong = [value for value in label.values if value not in classes]
-    if wrong:
-        shown = ", ".join(f"{value:g}" for value in wrong[:5]) + (" ..." if len(wrong) > 5 else "")
-        raise ManifestError(
-            f"{path}: the label has the values {{{shown}}} outside the classes"
-            f" {sorted(classes)}; remap them or add them to 'classes'."
         )
 
 
@@ -247,6 +230,7 @@ def _refuse_unseen_classes(labeled: set[float], classes: dict[int, str]) -> None
 
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     array, affine = read_volume(path)
+    refuse_ambiguous_header(path)
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     return array, affine
@@ -264,13 +248,6 @@ def _content_digest(array: NDArray[Any]) -> str:
     digest = hashlib.blake2b(repr(array.shape).encode(), digest_size=20)
     digest.update(np.ascontiguousarray(voxels.T))
     return digest.hexdigest()
-
-
-def _distinct(array: NDArray[Any]) -> NDArray[Any]:
-    if array.dtype == np.uint8:
-        # Counting is much faster than sorting a volume.
-        return np.flatnonzero(np.bincount(array.ravel(order="K"), minlength=256))
-    return np.unique(array)
 
 
 class _Cache:

@@ -18,8 +18,10 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from medsemi.data.headers import refuse_ambiguous_header, refuse_other_kinds
+from medsemi.data.label_values import distinct_values, refuse_other_values
 from medsemi.data.manifest import Case, Manifest
-from medsemi.data.reading import NIFTI, read_volume
+from medsemi.data.reading import read_volume
 from medsemi.errors import DataError
 
 SAMPLES = 10_000  # foreground voxels of a case that percentiles are taken from
@@ -87,17 +89,17 @@ def take_fingerprint(manifest: Manifest, dataset_dir: Path) -> Fingerprint:
         dataset_dir: where its paths start.
 
     Raises:
-        DataError: if a file cannot be read, image and label differ in shape, or no labeled case
-            has a structure.
+        DataError: if a file cannot be read, or is one that training takes otherwise, image and label differ in shape, a label has values
+            outside the classes, or no labeled case has a structure.
     """
     facts, samples, voxels, least = [], [], np.zeros(len(manifest.classes)), np.inf
     generator = np.random.default_rng(0)
     for case in manifest.labeled:
-        values, label, fact = _labeled(case, dataset_dir)
+        values, label, fact = _labeled(case, dataset_dir, manifest.classes)
         facts.append(fact)
         # Some darkest voxels may be an error of interpolation.
         least = min(least, float(np.percentile(values, 1)))
-        counts = np.bincount(label.ravel(), minlength=len(voxels))[: len(voxels)]
+        counts = np.bincount(label.ravel(), minlength=len(voxels))
         voxels += counts * np.prod(fact.spacing)
         inside = values[label > 0]
         if len(inside):
@@ -120,28 +122,32 @@ def take_fingerprint(manifest: Manifest, dataset_dir: Path) -> Fingerprint:
     )
 
 
-def _labeled(case: Case, folder: Path) -> tuple[NDArray[Any], NDArray[np.int64], CaseFacts]:
+def _labeled(
+    case: Case, folder: Path, classes: dict[int, str]
+) -> tuple[NDArray[Any], NDArray[np.int64], CaseFacts]:
     assert case.label is not None
     values, affine = read_volume(folder / case.image)
     label, _ = read_volume(folder / case.label)
+    for path in (case.image, case.label):
+        refuse_ambiguous_header(folder / path)
     if values.shape[:3] != label.shape[:3]:
         msg = f"{case.case_id}: image {values.shape} and label {label.shape} differ; replace one."
         raise DataError(msg)
     if values.ndim > 3:
         values = values[..., 0]
-    whole = np.rint(label.reshape(values.shape)).astype(np.int64)
+    refuse_other_values(distinct_values(label), classes, folder / case.label)
+    whole = label.reshape(values.shape).astype(np.int64)
     return values, whole, _facts(case.case_id, values.shape, affine)
 
 
 def _header(case: Case, folder: Path) -> CaseFacts:
     path = folder / case.image
-    if not path.name.lower().endswith(NIFTI):
-        values, affine = read_volume(path)
-        return _facts(case.case_id, values.shape[:3], affine)
+    refuse_other_kinds(path)
     try:
         image: Any = nibabel.load(path)
     except Exception as error:  # nibabel's own errors share no class but this one
         raise DataError(f"{path}: cannot be read as a volume ({error}); replace it.") from error
+    refuse_ambiguous_header(path)
     return _facts(case.case_id, image.shape[:3], image.affine)
 
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medsemi.data.reading import ITK, NIFTI
+from medsemi.data.reading import volume_stem
 from medsemi.data.splits import FoundCase, find_cases
 from medsemi.errors import ManifestError
 
-_SUFFIXES = (*NIFTI, *ITK)
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
@@ -28,20 +28,27 @@ class Layout:
 
     Attributes:
         cases: images with their labels; an image without a label file has none.
-        classes: names of the values 1, 2, ... from `dataset.json`; None without that file.
-        held_out: images of `imagesTs`, with their labels of `labelsTs`.
+        classes: names of the values 1, 2, ...: those given, else those of `dataset.json`; None
+            without either.
+        held_out: images of `imagesTs`, with their labels of `labelsTs`, where they are asked for.
+        left_out: number of images in `imagesTs` where they are not.
     """
 
     cases: tuple[FoundCase, ...]
     classes: tuple[str, ...] | None
     held_out: tuple[FoundCase, ...] = ()
+    left_out: int = 0
 
 
-def find_layout(folder: Path) -> Layout:
+def find_layout(
+    folder: Path, classes: Sequence[str] | None = None, with_held_out: bool = False
+) -> Layout:
     """Recognize the layout of a folder and list its cases.
 
     Args:
         folder: the dataset folder.
+        classes: names of the values 1, 2, ...; `dataset.json` is then not read.
+        with_held_out: list the images of `imagesTs`, too; else they are only counted.
 
     Returns:
         Its cases, sorted by id.
@@ -51,15 +58,32 @@ def find_layout(folder: Path) -> Layout:
             label has no image, or `dataset.json` is not understood.
     """
     if (folder / "imagesTr").is_dir():
-        cases = _find(folder, "Tr")
-        held_out = _find(folder, "Ts") if _names(folder / "imagesTs") else ()
-        return Layout(cases, read_classes(folder / "dataset.json"), held_out)
+        # Decided once: without labelsTs, the names of imagesTs alone cannot tell.
+        has_channels = _has_channels(_names(folder / "imagesTr"), _names(folder / "labelsTr"))
+        cases, tests = _find(folder, "Tr", has_channels), _names(folder / "imagesTs")
+        if not (with_held_out and tests):
+            return Layout(cases, named_classes(folder, classes), left_out=len(tests))
+        held_out = _find(folder, "Ts", has_channels)
+        return Layout(cases, named_classes(folder, classes), held_out)
     if not (folder / "images").is_dir():
         raise ManifestError(
             f"{folder}: holds neither images/ nor imagesTr/ with volumes; put images there (labels in"
             " labels/ or labelsTr/) or say where they are with --images and --labels."
         )
-    return Layout(find_cases(folder), read_classes(folder / "dataset.json"))
+    return Layout(find_cases(folder), named_classes(folder, classes))
+
+
+def named_classes(folder: Path, given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names of the label values 1, 2, ... of a dataset folder.
+
+    Args:
+        folder: the dataset folder.
+        given: names that overrule its `dataset.json`, which is then not read.
+
+    Raises:
+        ManifestError: as `read_classes`.
+    """
+    return tuple(given) if given else read_classes(folder / "dataset.json")
 
 
 def read_classes(path: Path) -> tuple[str, ...] | None:
@@ -95,21 +119,17 @@ def _by_value(labels: dict[str, Any]) -> dict[int, str]:
     return {int(value): str(name) for name, value in labels.items()}
 
 
-def _find(folder: Path, part: str) -> tuple[FoundCase, ...]:
-    images, labels = _names(folder / f"images{part}"), _names(folder / f"labels{part}")
-    suffix = "_0000" if _has_channels(images, labels) else ""
-    if suffix:
-        _refuse_channels(folder / f"images{part}", images)
+def _find(folder: Path, part: str, has_channels: bool) -> tuple[FoundCase, ...]:
+    suffix = "_0000" if has_channels else ""
+    if has_channels:
+        _refuse_channels(folder / f"images{part}", _names(folder / f"images{part}"))
     return find_cases(folder, f"images{part}/{{case}}{suffix}", f"labels{part}/{{case}}")
 
 
 def _names(folder: Path) -> set[str]:
     """Names of the volumes of a folder, without their suffix."""
     files = folder.iterdir() if folder.is_dir() else ()
-    visible = (file.name for file in files if not file.name.startswith("."))
-    return {
-        name[: -len(suffix)] for name in visible for suffix in _SUFFIXES if name.endswith(suffix)
-    }
+    return {stem for file in files if (stem := volume_stem(file.name)) is not None}
 
 
 def _has_channels(images: set[str], labels: set[str]) -> bool:

@@ -14,6 +14,21 @@ from medsemi.errors import DataError
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+SUFFIXES = (*NIFTI, *ITK)
+
+
+def volume_stem(name: str) -> str | None:
+    """The name of a volume's file without its suffix.
+
+    Args:
+        name: of a file, without folders; the suffix may be written in capitals.
+
+    Returns:
+        What stands before the suffix; None for another kind of file and for a hidden one, such as
+        `._001.nii.gz`, which macOS leaves beside a copy.
+    """
+    suffix = next((end for end in SUFFIXES if name.lower().endswith(end)), None)
+    return None if suffix is None or name.startswith(".") else name[: -len(suffix)]
 
 
 def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -27,15 +42,15 @@ def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         affine (4, 4) from voxel indices to millimetres in NIfTI's (RAS) axes.
 
     Raises:
-        DataError: the file is of another kind, or damaged.
+        DataError: the file is of another kind or damaged, or its voxels are no numbers.
     """
     name = path.name.lower()
     reader = _read_nifti if name.endswith(NIFTI) else _read_itk if name.endswith(ITK) else None
     if reader is None:
-        kinds = ", ".join((*NIFTI, *ITK))
+        kinds = ", ".join(SUFFIXES)
         raise DataError(f"{path}: unknown kind of volume; convert it to one of {kinds}.")
     try:
-        return reader(path)
+        array, affine = reader(path)
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
         raise _unreadable(path, error) from error
     except Exception as error:
@@ -43,6 +58,9 @@ def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         if type(error).__module__.startswith("nibabel"):
             raise _unreadable(path, error) from error
         raise
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: color or complex values; keep one number per voxel, alone.")
+    return array, affine
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

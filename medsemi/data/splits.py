@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from medsemi.data.manifest import ROLES
-from medsemi.data.reading import ITK, NIFTI
+from medsemi.data.reading import SUFFIXES
 from medsemi.errors import ManifestError
 
 _PLACEHOLDER = "{case}"
-_SUFFIXES = (*NIFTI, *ITK)
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,14 @@ def find_cases(
             suffix, all kinds that can be read are found.
         labels: likewise for labels, found by the ids of the images.
 
+    Suffixes are found in capitals, too.
+
     Returns:
         The cases; a case without a label file has `label` None.
 
     Raises:
-        ManifestError: nothing is found, one case has two files, or a label has no image.
+        ManifestError: nothing is found, one case has two files, a label has no image, or a name is
+            not UTF-8.
     """
     found, found_labels = _find(folder, images), _find(folder, labels)
     if not found:
@@ -112,24 +115,36 @@ def find_cases(
 def _find(folder: Path, pattern: str) -> dict[str, Path]:
     if _PLACEHOLDER not in pattern:
         raise ManifestError(f"the pattern {pattern!r} must hold {_PLACEHOLDER}.")
-    suffixes = [""] if pattern.lower().endswith(_SUFFIXES) else list(_SUFFIXES)
-    first, *rest = (re.escape(part) for part in pattern.split(_PLACEHOLDER))
+    suffixes = [end for end in SUFFIXES if pattern.lower().endswith(end)]
+    stem = pattern[: -len(suffixes[0])] if suffixes else pattern
+    first, *rest = (re.escape(part) for part in stem.split(_PLACEHOLDER))
     expression = "(?P=case)".join([f"{first}(?P<case>[^/]+){rest[0]}", *rest[1:]])
-    matcher = re.compile(expression + f"(?:{'|'.join(map(re.escape, suffixes))})")
+    ends = "|".join(map(re.escape, suffixes or SUFFIXES))
+    matcher = re.compile(f"{expression}(?i:{ends})")
     found: dict[str, Path] = {}
-    for suffix in suffixes:
-        for path in sorted(folder.glob(pattern.replace(_PLACEHOLDER, "*") + suffix)):
-            relative = path.relative_to(folder)
-            match = matcher.fullmatch(relative.as_posix())
-            if match is None or path.name.startswith(".") or not path.is_file():
-                continue
-            if match["case"] in found:
-                raise ManifestError(
-                    f"{path}: the case {match['case']!r} has a second file"
-                    f" {folder / found[match['case']]}; keep one."
-                )
-            found[match["case"]] = relative
+    # Two stars would be folders at any depth.
+    for path in sorted(folder.glob(f"{stem.replace(_PLACEHOLDER, '*').removesuffix('*')}*")):
+        relative = path.relative_to(folder)
+        match = matcher.fullmatch(relative.as_posix())
+        if match is None or path.name.startswith(".") or not path.is_file():
+            continue
+        _refuse_other_text(relative)
+        if match["case"] in found:
+            raise ManifestError(
+                f"{path}: the case {match['case']!r} has a second file"
+                f" {folder / found[match['case']]}; keep one."
+            )
+        found[match["case"]] = relative
     return found
+
+
+def _refuse_other_text(path: Path) -> None:
+    """A manifest is UTF-8; bytes of another encoding, as old archives hold, cannot be written."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise ManifestError(f"{shown}: this name is not UTF-8; rename the file.") from error
 
 
 def patients_by_expression(case_ids: Iterable[str], expression: str) -> dict[str, str]:

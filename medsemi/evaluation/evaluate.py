@@ -224,7 +224,7 @@ def _segmenter(
         # A copy, because torch warns about memory maps that cannot be written to.
         inputs = torch.from_numpy(np.array(volume.image, dtype=np.float32))[None].to(device)
         autocast = torch.autocast(device.type, dtype=amp_dtype, enabled=amp_dtype is not None)
-        with torch.inference_mode(), autocast, _evaluating(network.to(device)):
+        with torch.inference_mode(), autocast, evaluating(network.to(device)):
             probabilities = inference(inputs, network)
         # One number is enough: NaN and infinity do not vanish from a sum.
         if not torch.isfinite(probabilities.sum()):
@@ -239,8 +239,12 @@ def _segmenter(
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode for a while; a teacher may live in train mode, with parts in another."""
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; a teacher may live in train mode, with parts in another.
+
+    Args:
+        network: left in the modes that it was in.
+    """
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

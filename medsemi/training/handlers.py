@@ -24,6 +24,7 @@ from medsemi.training.checkpoint import save_weights
 from medsemi.training.health import LARGEST_GAP, teacher_gap
 from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import SemiSupervisedTrainer
+from medsemi.training.window_fit import refuse_other_classes
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +69,16 @@ class Validation:
         self.output_dir, self._warned = Path(output_dir), False
 
     def attach(self, engine: SemiSupervisedTrainer) -> None:
-        """Validate every `interval` steps and after the last one."""
+        """Validate every `interval` steps and after the last one.
+
+        A network that tells other classes is refused at the start, by a ConfigError.
+        """
+        engine.add_event_handler(Events.STARTED, self._refuse_other_classes)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
+
+    def _refuse_other_classes(self, engine: SemiSupervisedTrainer) -> None:
+        shape, device = engine.window_shape, engine.state.device
+        refuse_other_classes(engine.method.networks, shape, device, len(self.classes))
 
     def _after_step(self, engine: SemiSupervisedTrainer) -> None:
         step = engine.state.iteration

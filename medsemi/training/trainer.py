@@ -24,7 +24,7 @@ from medsemi.seeds import derive_generator, derive_seed
 from medsemi.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from medsemi.training.deep_supervision import DeepSupervision
 from medsemi.training.student_views import StudentViews
-from medsemi.training.window_fit import refuse_unfit_window
+from medsemi.training.window_fit import refuse_unfit
 
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -135,6 +135,11 @@ class SemiSupervisedTrainer(Trainer):
         return self.output_dir / "last.pt"
 
     @property
+    def window_shape(self) -> tuple[int, ...]:
+        """(channels, *space) of a window."""
+        return self.stream.labeled[0].image.shape[0], *self.stream.window
+
+    @property
     def networks(self) -> Mapping[str, nn.Module]:
         """The networks that are scored: those of the method, and the average of its weights."""
         if self.average is None:
@@ -151,7 +156,7 @@ class SemiSupervisedTrainer(Trainer):
 
         Raises:
             CheckpointError: if the checkpoint belongs to other settings.
-            ConfigError: if the window does not fit the networks.
+            ConfigError: if window or labels do not fit the networks.
             MedsemiError: if the loss is no longer a number.
         """
         start = self._resume()
@@ -164,9 +169,11 @@ class SemiSupervisedTrainer(Trainer):
             self.data_loader = step_loader(self.stream, start, self.steps, self.num_workers)
             try:
                 super().run()
-            except RuntimeError:
-                image = self.stream.labeled[0].image.shape[0], *self.stream.window
-                refuse_unfit_window(self.method.networks, image, self.state.device)
+            except (RuntimeError, IndexError):
+                labels = [case.label for case in self.stream.labeled if case.label is not None]
+                largest = max((int(label.max()) for label in labels), default=0)
+                networks = self.method.networks
+                refuse_unfit(networks, self.window_shape, self.state.device, largest)
                 raise
         else:
             # A kill may have come after the last step and before its report.

@@ -1,45 +1,92 @@
-"""Whether a window fits the networks, asked when a step has failed: torch's own words say little."""
+"""Whether windows and labels fit the networks: torch's own words for a step that failed say little."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medsemi.errors import ConfigError
+from medsemi.evaluation.evaluate import evaluating
 
 
-def refuse_unfit_window(
-    networks: Mapping[str, nn.Module], shape: Sequence[int], device: torch.device
+def refuse_unfit(
+    networks: Mapping[str, nn.Module],
+    shape: Sequence[int],
+    device: torch.device,
+    largest_label: int,
 ) -> None:
-    """Name the window, if a network cannot take one of zeros; networks are left in eval mode.
+    """Name what does not fit, asked when a step has failed.
 
     Args:
-        networks: by name; each takes (batch, channels, *space).
+        networks: by name; each takes (batch, channels, *space). They are left as they were.
         shape: (channels, *space) of a window.
         device: where the networks are.
+        largest_label: of the labeled volumes.
 
     Raises:
-        ConfigError: if a network cannot.
+        ConfigError: if a network cannot take a window, or tells fewer classes than the labels have.
     """
     for name, network in networks.items():
-        error = _failure(network, torch.zeros(1, *shape, device=device))
-        if error is not None:
+        try:
+            told = told_classes(network, shape, device)
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error):
+                return  # the device has failed, not the window
             raise ConfigError(
                 f"window {list(shape[1:])} with {shape[0]} channels does not fit network {name},"
                 f" {type(network).__name__} ({str(error).splitlines()[0]}). V-Net and U-Net halve each"
                 " edge four times, so give multiples of 16; a plan of medsemi fingerprint has a window"
                 " that fits its network."
             ) from error
+        if told is not None and largest_label >= told:
+            raise ConfigError(
+                f"network {name} tells {told} classes, with the background, and a labeled volume has"
+                f" the value {largest_label}; set its out_channels to the number of classes."
+            )
 
 
-@torch.no_grad()
-def _failure(network: nn.Module, window: torch.Tensor) -> RuntimeError | None:
-    try:
-        network.eval()(window)
-    except torch.OutOfMemoryError:
-        return None  # the window fits the network and not the device
-    except RuntimeError as error:
-        return error
-    return None
+def refuse_other_classes(
+    networks: Mapping[str, nn.Module], shape: Sequence[int], device: torch.device, classes: int
+) -> None:
+    """Refuse networks that tell other classes than those that are scored, before anything is learned.
+
+    Args:
+        networks: by name; they are left as they were.
+        shape: (channels, *space) of a window.
+        device: where the networks are.
+        classes: number of classes, with the background.
+
+    Raises:
+        ConfigError: if one does.
+        RuntimeError: if one cannot take a window.
+    """
+    for name, network in networks.items():
+        told = told_classes(network, shape, device)
+        if told not in (None, classes):
+            raise ConfigError(
+                f"network {name} tells {told} classes and the manifest {classes}, with the background;"
+                f" set its out_channels to {classes}, or correct 'classes' of the manifest."
+            )
+
+
+def told_classes(network: nn.Module, shape: Sequence[int], device: torch.device) -> int | None:
+    """How many classes a network tells, from a window of zeros; it is left as it was.
+
+    Args:
+        network: takes (batch, channels, *space).
+        shape: (channels, *space) of a window.
+        device: where the network is.
+
+    Returns:
+        The channels of what it returns; None if that is no tensor.
+
+    Raises:
+        RuntimeError: if it cannot take the window.
+    """
+    devices = [device] if device.type == "cuda" else []
+    # A training must be the same whether it was asked or not.
+    with torch.no_grad(), evaluating(network), torch.random.fork_rng(devices):
+        output = network(torch.zeros(1, *shape, device=device))
+    return int(output.shape[1]) if isinstance(output, Tensor) else None

@@ -71,6 +71,35 @@ def test_plain_folder(tmp_path: Path) -> None:
     assert (other.image.name, other.label.name) == ("b", "b.nrrd")
 
 
+@pytest.mark.parametrize(
+    ("find", "one", "other"),
+    [
+        (find_sts, "Labeled/Images/001.nii.gz", "Unlabeled/Images/001.nii.gz"),
+        (find_sts, "A/Masks/001_Masks.nii.gz", "B/Masks/001_Mask.nii.gz"),
+        (find_toothfairy, "a/imagesTr/001_0000.mha", "b/imagesTr/001_0000.nii.gz"),
+        (find_toothfairy, "a/labelsTr/001.mha", "b/labelsTr/001.nii.gz"),
+        (find_folder, "images/001.nii", "images/001.NII.GZ"),
+        (find_folder, "images/001.nii", "images/001/1.dcm"),
+    ],
+)
+def test_two_files_of_one_id_are_never_mixed_up(
+    tmp_path: Path, find: object, one: str, other: str
+) -> None:
+    touch(tmp_path / one, tmp_path / other)
+    with pytest.raises(DataError, match="the scan '001' has a second file") as refused:
+        find(tmp_path)
+    for name in (one, other.removesuffix("/1.dcm")):
+        assert str(tmp_path / name) in str(refused.value)
+
+
+def test_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path / "Images/001.nii.gz", tmp_path / "Images/._001.nii.gz")
+    touch(tmp_path / "Masks/001_Masks.nii.gz", tmp_path / "Masks/._001_Masks.nii.gz")
+    assert [scan.case_id for scan in find_sts(tmp_path)] == ["001"]
+    touch(tmp_path / "images/.git/1.dcm", tmp_path / "images/001.nii.gz")
+    assert [scan.case_id for scan in find_folder(tmp_path)] == ["001"]
+
+
 @pytest.mark.parametrize("find", [find_sts, find_toothfairy, find_folder])
 def test_nothing_and_orphans(tmp_path: Path, find: object) -> None:
     with pytest.raises(DataError, match="check the path and the layout"):

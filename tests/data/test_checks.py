@@ -178,6 +178,22 @@ def test_damaged_file(manifest: Manifest, folder: Path) -> None:
     refused(manifest, folder, "images/b.nii.gz", "cannot be read")
 
 
+@pytest.mark.parametrize("name", ["images/a.nii.gz", "images/b.nii.gz", "labels/d.nii.gz"])
+def test_a_header_that_training_takes_otherwise(
+    manifest: Manifest, folder: Path, name: str
+) -> None:
+    image = nibabel.load(folder / name)
+    array = np.asarray(image.dataobj)
+    for key, value, words in (
+        ("pixdim", [1, 1.5, 1.5, 2.5, 0, 0, 0, 0], "contradict each other"),
+        ("xyzt_units", 3, "lengths in micrometers"),
+    ):
+        header = image.header.copy()
+        header[key] = value
+        nibabel.save(nibabel.Nifti1Image(array, None, header), folder / name)
+        refused(manifest, folder, name, words)
+
+
 def test_the_cache_spares_reading_and_notices_a_change(
     manifest: Manifest, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

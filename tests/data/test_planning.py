@@ -137,6 +137,16 @@ def test_labels_without_a_structure_or_of_another_shape_are_named(data: Path) ->
         take_fingerprint(manifest, data)
 
 
+@pytest.mark.parametrize("value", [-1, 2, 0.5])
+def test_values_outside_the_classes_are_named(data: Path, value: float) -> None:
+    label = np.zeros((20, 18, 10), np.float32)
+    label[4:8, 4:8, 4:6], label[0, 0, 0] = 1, value
+    write(data, "labels/2.nii.gz", label, np.diag([1.0, 1.0, 3.0, 1.0]))
+    words = rf"2\.nii\.gz: the label has the values \{{{value:g}\}} outside the classes"
+    with pytest.raises(DataError, match=words):
+        take_fingerprint(load_manifest(data / "manifest.json"), data)
+
+
 def test_the_command_writes_an_overlay(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--dataset_dir", str(data), "--manifest", str(data / "manifest.json")]
     assert main(["fingerprint", *options, "--output", str(data / "plan.yaml")]) == 0

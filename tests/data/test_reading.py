@@ -45,6 +45,13 @@ def test_the_scaling_of_the_header_is_applied(tmp_path: Path) -> None:
     assert read_volume(tmp_path / "a.nii")[0].max() == 2.5
 
 
+@pytest.mark.parametrize("kind", [[("R", "u1"), ("G", "u1"), ("B", "u1")], np.complex64])
+def test_voxels_that_are_no_numbers_are_refused(tmp_path: Path, kind: object) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 3, 2), kind), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(DataError, match=r"a\.nii: color or complex values; keep one number"):
+        read_volume(tmp_path / "a.nii")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,27 @@ def test_the_usual_folders(tmp_path: Path) -> None:
         FoundCase("a", Path("images/a.nii.gz"), Path("labels/a.nii.gz")),
         FoundCase("b", Path("images/b.nrrd"), None),
     )
+
+
+@pytest.mark.parametrize("pattern", ["{}/{{case}}", "{}/{{case}}.nii.gz"])
+def test_suffixes_in_capitals_are_the_same(tmp_path: Path, pattern: str) -> None:
+    touch(tmp_path, "images/a.nii.gz", "images/b.NII.GZ", "labels/a.Nii.gz", "labels/b.nii.gz")
+    assert find_cases(tmp_path, pattern.format("images"), pattern.format("labels")) == (
+        FoundCase("a", Path("images/a.nii.gz"), Path("labels/a.Nii.gz")),
+        FoundCase("b", Path("images/b.NII.GZ"), Path("labels/b.nii.gz")),
+    )
+
+
+def test_a_name_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.nii")
+    try:
+        (tmp_path / "images" / os.fsdecode(b"M\xfcller.nii")).touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    with pytest.raises(
+        ManifestError, match=r"images/M\\xfcller.nii: this name is not UTF-8; rename"
+    ):
+        find_cases(tmp_path)
 
 
 @pytest.mark.parametrize(

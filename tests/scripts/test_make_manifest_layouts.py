@@ -94,6 +94,48 @@ def test_images_ts_are_left_out_unless_a_role_is_given(
     assert "has no label in labelsTs" in capsys.readouterr().err
 
 
+def test_held_out_images_are_named_as_those_of_the_training_are(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The names of AMOS: a number in each, as a channel would be, and no labelsTs."""
+    fill(tmp_path, "imagesTr/amos_{:04d}", "labelsTr/amos_{:04d}", NNUNET)
+    for number in (101, 102):
+        other = gaussian_filter(np.random.default_rng(number).normal(size=SHAPE), 1.5)
+        save(tmp_path / f"imagesTs/amos_{number:04d}.nii.gz", other.astype(np.float32))
+    assert start(script, tmp_path, "--labeled", "2") == 0
+    assert "imagesTs: 2 images left out" in capsys.readouterr().out
+    assert start(script, tmp_path, "--overwrite", "--images-ts", "unlabeled") == 0
+    found = {case.case_id for case in load_manifest(tmp_path / "m.json").unlabeled}
+    assert {"amos_0101", "amos_0102"} < found
+
+
+def test_held_out_images_are_not_looked_at_unasked(script: ModuleType, tmp_path: Path) -> None:
+    fill(tmp_path, "imagesTr/scan_{}_0000", "labelsTr/scan_{}", NNUNET)
+    for name in ("other_0000", "other_0001"):
+        save(tmp_path / f"imagesTs/{name}.nii.gz", np.zeros(SHAPE, np.float32))
+    options = (
+        "--patient-regex",
+        r"scan_\d",
+        "--labeled",
+        "2",
+        "--output",
+        str(tmp_path / "o.json"),
+    )
+    assert script.main([str(tmp_path), *options]) == 0
+
+
+@pytest.mark.parametrize(
+    "places", [(), ("--images", "imagesTr/{case}_0000", "--labels", "labelsTr/{case}")]
+)
+def test_classes_that_are_given_overrule_those_of_the_file(
+    script: ModuleType, tmp_path: Path, places: tuple[str, ...]
+) -> None:
+    fill(tmp_path, "imagesTr/scan_{}_0000", "labelsTr/scan_{}", NNUNET)
+    regions(tmp_path)
+    assert start(script, tmp_path, "--classes", "left", "right", *places) == 0
+    assert load_manifest(tmp_path / "m.json").classes == {0: "background", 1: "left", 2: "right"}
+
+
 def other_values(folder: Path) -> None:
     save(folder / "labelsTr/scan_0.nii.gz", np.full(SHAPE, 9, np.uint8))
 
@@ -143,6 +185,19 @@ def copied(folder: Path) -> None:
     for number in (0, 2, 3, 4, 5):
         flipped = np.ascontiguousarray(image[::-1]).astype(np.float32)
         save(folder / f"imagesTr/scan_{number}_0000.nii.gz", flipped)
+
+
+@pytest.mark.parametrize("name", ["images/late.nrrd", "labels/scan_006.MHA"])
+def test_what_training_cannot_read_is_refused_with_the_command_that_converts_it(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    fill(tmp_path, "images/scan_{:03d}", "labels/scan_{:03d}", NNUNET)
+    (tmp_path / name).touch()
+    assert start(script, tmp_path, "--names-only") == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"{tmp_path / name}: training reads NIfTI alone")
+    assert f"ReadImage('a{Path(name).suffix}'), 'a.nii.gz')" in message
+    assert message.count("\n") == 1
 
 
 @pytest.mark.parametrize(

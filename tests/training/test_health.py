@@ -6,6 +6,7 @@ import copy
 import csv
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -52,6 +53,8 @@ class Halves:
 
     seed, rank, world_size = 0, 0, 1
     case_ids: ClassVar = {"labeled": ["a"], "unlabeled": ["b"]}
+    window: ClassVar = SPACE
+    labeled: ClassVar = [SimpleNamespace(image=np.zeros((1, *SPACE)), label=np.ones(SPACE))]
 
     def __getitem__(self, step: int) -> Batch:
         (image, label), (other, _) = window(2 * step), window(2 * step + 1)

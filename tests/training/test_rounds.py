@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from medsemi.data.manifest import load_manifest
 from medsemi.data.phantoms import make_phantoms
 from medsemi.errors import MedsemiError
+from medsemi.training import rounds
 from medsemi.training.rounds import _refuse_other_rounds
 from medsemi.training.tracking import Tracker
 
@@ -75,6 +79,47 @@ def test_rounds_of_other_settings_are_refused(tmp_path: Path) -> None:
     _refuse_other_rounds(tracker("0.5"))
     with pytest.raises(MedsemiError, match=r"other rounds \(keep differ\)"):
         _refuse_other_rounds(tracker("0.8"))
+
+
+@pytest.fixture
+def parameters(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, str]]:
+    """What the command tells the parent run, by which rounds are known; no round is run."""
+    make_phantoms(tmp_path / "data", count=4, shape=(16, 16, 16), labeled=1, validation=1, test=1)
+    path = repository / "scripts" / "self_training.py"
+    spec = importlib.util.spec_from_file_location("self_training", path)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    told: list[Tracker] = []
+    monkeypatch.setattr(rounds, "run_rounds", lambda _, tracker: told.append(tracker) or tmp_path)
+
+    def run(bundle: str = "left_atrium_mri_bcp", data: str = "data", **overlay: object) -> dict:
+        file = tmp_path / "overlay.yaml"
+        file.write_text(json.dumps(overlay))
+        line = ["--bundle", str(repository / "bundles" / bundle), "--overlay", str(file)]
+        line += ["--dataset_dir", str(tmp_path / data), "--output_dir", str(tmp_path / "runs")]
+        assert script.main([*line, "--manifest", str(tmp_path / "data" / "manifest.json")]) == 0
+        return told[-1].parameters
+
+    return run
+
+
+def test_rounds_are_known_by_bundle_configuration_and_data(
+    parameters: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    first = parameters()
+    shutil.copytree(tmp_path / "data", tmp_path / "moved")
+    assert parameters(data="moved", output_dir="elsewhere") == first
+    assert parameters(filters=8)["settings"] != first["settings"]
+    other = parameters("any_organ_bcp")
+    assert (other["bundle"], first["bundle"]) == ("any_organ_bcp", "left_atrium_mri_bcp")
+    case = load_manifest(tmp_path / "data" / "manifest.json").labeled[0]
+    with (tmp_path / "moved" / case.image).open("ab") as file:
+        file.write(b"more")
+    assert parameters(data="moved")["data"] != first["data"]
 
 
 @pytest.mark.parametrize(

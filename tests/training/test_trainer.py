@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import secrets
@@ -23,11 +24,14 @@ from medsemi.batch import Batch, Sub
 from medsemi.data.held_out import TRAINED
 from medsemi.data.phantoms import make_phantoms
 from medsemi.errors import CheckpointError, ConfigError, MedsemiError
+from medsemi.evaluation.protocol import WindowInference
 from medsemi.methods.bcp import BCP
 from medsemi.methods.supervised import Supervised
 from medsemi.networks.vnet import VNet
 from medsemi.training.checkpoint import load_weights
+from medsemi.training.handlers import Validation
 from medsemi.training.trainer import SemiSupervisedTrainer
+from medsemi.training.window_fit import told_classes
 
 SCRIPT = Path(__file__).with_name("train_phantoms.py")
 
@@ -38,7 +42,7 @@ class Noise:
     seed, rank, world_size = 3, 0, 1
     case_ids: ClassVar = {"labeled": ["a"], "unlabeled": ["b"]}
     window: ClassVar = (8, 8, 8)
-    labeled: ClassVar = [SimpleNamespace(image=torch.zeros(1, *window))]
+    labeled: ClassVar = [SimpleNamespace(image=torch.zeros(1, *window), label=torch.ones(window))]
 
     def __getitem__(self, step: int) -> Batch:
         generator = torch.Generator().manual_seed(step)
@@ -221,6 +225,60 @@ def test_a_window_that_does_not_fit_the_network_is_named(tmp_path: Path) -> None
     method = Supervised(VNet(filters=2))
     with pytest.raises(ConfigError, match=r"window \[8, 8, 8\] .* network student, VNet .* of 16"):
         trainer(tmp_path, method=method).run()
+
+
+class ThreeClasses(Noise):
+    """Labels with a value that a network with two outputs cannot tell."""
+
+    labeled: ClassVar = [
+        SimpleNamespace(image=torch.zeros(1, 8, 8, 8), label=torch.full((8, 8, 8), 2))
+    ]
+
+    def __getitem__(self, step: int) -> Batch:
+        batch = super().__getitem__(step)
+        label = batch.labeled.label * 2
+        return Batch(Sub(batch.labeled.image, label, ("a", "b")), batch.unlabeled)
+
+
+def test_labels_that_the_network_cannot_tell_are_named(tmp_path: Path) -> None:
+    started = trainer(tmp_path, method=Supervised(toy()))
+    started.stream = ThreeClasses()
+    with pytest.raises(ConfigError, match=r"student tells 2 classes.* the value 2; set its out_ch"):
+        started.run()
+
+
+def validation(folder: Path, classes: int) -> Validation:
+    return Validation(
+        volumes=[], inference=WindowInference((8, 8, 8)), interval=1, tracker=None, output_dir=folder,
+        classes={value: str(value) for value in range(classes)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("classes", "outputs"), [(3, 2), (1, 2)])
+def test_networks_of_other_classes_are_refused_before_the_first_step(
+    tmp_path: Path, classes: int, outputs: int
+) -> None:
+    started = trainer(tmp_path, handlers=[validation(tmp_path, classes)])
+    words = (
+        f"tells {outputs} classes and the manifest {classes}, .* set its out_channels to {classes}"
+    )
+    with pytest.raises(ConfigError, match=words):
+        started.run()
+    assert started.state.iteration == 0
+
+
+def test_asking_for_the_classes_changes_no_bit(tmp_path: Path) -> None:
+    trainer(tmp_path / "a").run()
+    trainer(tmp_path / "b", handlers=[validation(tmp_path, 2)]).run()
+    for name in ("student", "teacher"):
+        assert_equal(*(weights(tmp_path / run / f"{name}.pt") for run in "ab"))
+    network = toy().train()
+    network[1].eval()
+    before, state = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    assert told_classes(network, (1, 8, 8, 8), torch.device("cpu")) == 2
+    assert [part.training for part in network] == [True, False, True]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert_equal(network.state_dict(), before)
 
 
 def test_an_error_that_is_not_the_window_stays_as_it_is(tmp_path: Path) -> None:

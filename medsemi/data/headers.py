@@ -1,0 +1,104 @@
+"""Files that training would take otherwise than checks and prediction do, or not at all.
+
+Training reads with MONAI's `LoadImage`, which has nibabel alone; everything else reads with
+`medsemi.data.reading` or `medsemi.prediction`. Where they disagree, a file is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from medsemi.data.reading import ITK
+from medsemi.errors import DataError
+
+# Two headers describe one grid when no corner of the volume moves by more than this part of a
+# voxel: quaternions and decimal text round the same affine differently.
+CORNER_TOLERANCE = 0.05
+# Units of length that prediction brings to mm; training and checks take all numbers as mm.
+_OTHER_UNITS = {1: "meters", 3: "micrometers"}
+
+
+def refuse_other_kinds(path: Path) -> None:
+    """Refuse a file that training cannot read, by its name alone.
+
+    Raises:
+        DataError: it is NRRD or MetaImage.
+    """
+    if path.name.lower().endswith(ITK):
+        line = f"import SimpleITK as s; s.WriteImage(s.ReadImage('a{path.suffix}'), 'a.nii.gz')"
+        raise DataError(
+            f"{path}: training reads NIfTI alone, while medsemi predict reads this as it is; convert"
+            f' images and labels with python -c "{line}".'
+        )
+
+
+def refuse_ambiguous_header(path: Path) -> None:
+    """Refuse a file that training cannot read, or would place elsewhere than all else does.
+
+    Args:
+        path: of a file that can be decoded.
+
+    Raises:
+        DataError: it is NRRD or MetaImage, its lengths are not in mm, or its header says two
+            things of where the volume lies.
+    """
+    refuse_other_kinds(path)
+    image: Any = nibabel.load(path)
+    unit = _OTHER_UNITS.get(int(image.header["xyzt_units"]) & 7)
+    if unit is not None:
+        raise DataError(
+            f"{path}: its header gives lengths in {unit}, which training would take for mm; bring"
+            " its affine to mm and set xyzt_units to mm."
+        )
+    # MONAI may change the affine of the image that it is given.
+    affine = image.affine.copy()
+    other = _affine_in_training(image)
+    if other is None or not _is_same_grid(image.shape, affine, other):
+        line = "import nibabel as n; i = n.load('a.nii.gz'); n.save(n.Nifti1Image(i.dataobj, i.affine), 'b.nii.gz')"
+        raise DataError(
+            f"{path}: sform, qform and pixdim of its header contradict each other, so that training"
+            f' would place it elsewhere than prediction; if its sform is right, write it anew: python -c "{line}".'
+        )
+
+
+def largest_corner_shift(
+    shape: Sequence[int], affine: NDArray[np.float64], other: NDArray[np.float64]
+) -> float:
+    """The longest way, in mm, between the places that two affines give to a corner of a volume.
+
+    Args:
+        shape: of the volume, in voxels.
+        affine: (4, 4), voxel to mm.
+        other: likewise.
+    """
+    size = (*shape, 1, 1, 1)[:3]
+    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)], dtype=np.float64)
+    corners[:, :3] *= np.asarray(size) - 1
+    return float(np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max())
+
+
+def _is_same_grid(
+    shape: Sequence[int], affine: NDArray[np.float64], other: NDArray[np.float64]
+) -> bool:
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    limit = CORNER_TOLERANCE * spacing[spacing > 0].min(initial=np.inf)
+    return bool(largest_corner_shift(shape, affine, other) <= limit)
+
+
+def _affine_in_training(image: Any) -> NDArray[np.float64] | None:  # noqa: ANN401 - nibabel has no types
+    """Where MONAI places an image; None where it cannot tell."""
+    axes, lengths = image.ndim, np.linalg.norm(image.affine[:3, :3], axis=0)
+    if axes <= 3 and np.allclose(image.header.get_zooms(), lengths[:axes]):
+        return np.asarray(image.affine)  # MONAI asks the same first, and takes seconds to load
+    from monai.data.utils import correct_nifti_header_if_necessary  # noqa: PLC0415
+
+    try:
+        return np.asarray(correct_nifti_header_if_necessary(image).affine)  # type: ignore[no-untyped-call]
+    except ValueError:  # the quaternion is none
+        return None
