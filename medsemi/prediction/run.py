@@ -178,6 +178,7 @@ def _run(run: Run, inputs: Sequence[Path], held: Held, behind: Behind) -> int:
     known = _outside(scan.cases, run.out)
     if not known:
         raise no_images(inputs)
+    _check_names(known)
     cases = [case for case in known if of_shard(case, run.options.shard)]
     run.log.event(f"{len(cases)} cases, {len(scan.ignored)} files ignored")
     alone = run.options.shard[1] == 1
@@ -188,6 +189,19 @@ def _run(run: Run, inputs: Sequence[Path], held: Held, behind: Behind) -> int:
     if ends <= {"skipped"} and any(case.outcome == "predict" for case in known):
         return 0  # what can be predicted belongs to other shards
     return exit_code(run.outcomes.values())
+
+
+def _check_names(cases: Sequence[Case]) -> None:
+    """Refuse a run in which one result would take the place of another.
+
+    Raises:
+        RunStopped: E13, exit code 1.
+    """
+    count = Counter(case.case_id.casefold() for case in cases)
+    shared = next((case.case_id for case in cases if count[case.case_id.casefold()] > 1), None)
+    if shared is not None:
+        why = f"two scans would both be called {shared}; rename one of them, or run them separately"
+        raise RunStopped("E13", why=why)
 
 
 def _outside(cases: Sequence[Case], out: Path) -> list[Case]:

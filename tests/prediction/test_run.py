@@ -481,6 +481,13 @@ def test_a_lost_lock_stops_the_run(inputs: Path, model: Path, out: Path) -> None
     assert len(records(out)) <= 1
 
 
+def test_two_results_of_one_name_are_none(inputs: Path, model: Path, out: Path) -> None:
+    say(inputs / "CASE00.json", seed=9)
+    with pytest.raises(RunStopped, match=r"E13 .*two scans would both be called CASE00;"):
+        go(inputs, model, out)
+    assert records(out) == {}
+
+
 def test_a_broken_report_is_told_and_changes_no_result(
     inputs: Path, model: Path, out: Path
 ) -> None:
