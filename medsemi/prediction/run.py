@@ -33,6 +33,7 @@ from medsemi.prediction.log import Log, now, trace
 from medsemi.prediction.mishap import Stage, explain, refuse_warnings, status_of
 from medsemi.prediction.model import load_model
 from medsemi.prediction.options import Options
+from medsemi.prediction.place import beside
 from medsemi.prediction.run_json import (
     INTERRUPTED,
     RunFacts,
@@ -41,7 +42,17 @@ from medsemi.prediction.run_json import (
     run_file,
     write_run,
 )
-from medsemi.prediction.settle import Reading, Run, already, export, foregone, read, settle, stands
+from medsemi.prediction.settle import (
+    Reading,
+    Run,
+    already,
+    export,
+    foregone,
+    named,
+    read,
+    settle,
+    stands,
+)
 from medsemi.prediction.stages import STAGES, SegmentsCases, Stages
 from medsemi.prediction.summary import write_summary
 
@@ -182,7 +193,10 @@ def _run(run: Run, inputs: Sequence[Path], held: Held, behind: Behind) -> int:
     cases = [case for case in known if of_shard(case, run.options.shard)]
     run.log.event(f"{len(cases)} cases, {len(scan.ignored)} files ignored")
     alone = run.options.shard[1] == 1
-    tidy(run.out / "cases", None if alone else {case.case_id for case in cases})
+    names = {each.case_id for case in cases for each in (case, beside(case))}
+    tidy(run.out / "cases", None if alone else names)
+    cases = [named(run, case) for case in cases]
+    _check_names(cases)
     run.console.begin(len(cases))
     _work(run, cases, held, behind)
     ends = set(run.outcomes.values())
@@ -267,8 +281,9 @@ def _segmented(
         run.console.stage(case.case_id, stage)
         read_case = reading.result()
         known = tuple(read_case.volume.findings)
-        if stands(run, case, read_case):
-            return partial(already, run, case, read_case)
+        done = stands(run, case, read_case)
+        if done is not None:
+            return partial(already, run, done, read_case, case.case_id)
         if run.options.strict:
             refuse_warnings((*case.findings, *known))
         stage = "network"

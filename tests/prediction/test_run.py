@@ -481,6 +481,54 @@ def test_a_lost_lock_stops_the_run(inputs: Path, model: Path, out: Path) -> None
     assert len(records(out)) <= 1
 
 
+def test_a_file_of_the_same_name_replaces_no_result(
+    inputs: Path, tmp_path: Path, model: Path, out: Path
+) -> None:
+    go(inputs, model, out)
+    before = contents(out)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(inputs / "case00.json", other / "case00.json")  # as if it were moved
+    say(other / "case01.json", seed=99)
+    say(other / "case02.json", fail="reading", error="refused")
+    say(other / "case03.json", outcome="skip", findings=["S05"])
+    code, told = go(other, model, out)
+    assert (code, told.counts) == (2, {"already": 1, "done": 1, "refused": 1, "skipped": 1})
+    after = contents(out)
+    assert before["cases/case00/case.json"].pop("quick_key") != after["cases/case00/case.json"].pop(
+        "quick_key"
+    )
+    assert {name: after[name] for name in before if name != "summary"} == {
+        name: each for name, each in before.items() if name != "summary"
+    }
+    second, third = sorted(set(records(out)) - {f"case0{n}" for n in range(4)})
+    assert re.fullmatch(r"case01_[0-9a-f]{6}", second)
+    assert records(out)[second]["status"] == "done"
+    assert re.fullmatch(r"case02_[0-9a-f]{6}", third)
+    assert (second, "note", "case01 is the result of another file.") in told.lines
+    assert told.codes("case00") == ["S12"]
+    (other / "case02.json").unlink()
+    _, told = go(other, model, out, stages=no_network(FAKE.make_stages()))
+    assert told.counts == {"already": 2, "skipped": 1}
+    assert told.codes(second) == ["S12"]
+    say(other / "case01.json", seed=100)
+    go(other, model, out)
+    assert sorted(records(out)) == sorted([*(f"case0{n}" for n in range(4)), second, third])
+
+
+def test_a_result_that_tells_no_place_is_replaced_as_ever(
+    inputs: Path, tmp_path: Path, model: Path, out: Path
+) -> None:
+    go(inputs, model, out)
+    for name, record in records(out).items():
+        place = record.pop("place")
+        assert re.fullmatch(r"[0-9a-f]{64}", place)
+        (out / "cases" / name / "case.json").write_text(json.dumps(record))
+    FAKE.write_inputs(tmp_path / "other", 1, seed=99)
+    assert go(tmp_path / "other", model, out)[1].counts == {"done": 1}
+    assert len(records(out)) == 4
+
+
 def test_two_results_of_one_name_are_none(inputs: Path, model: Path, out: Path) -> None:
     say(inputs / "CASE00.json", seed=9)
     with pytest.raises(RunStopped, match=r"E13 .*two scans would both be called CASE00;"):
