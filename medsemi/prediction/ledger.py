@@ -33,7 +33,8 @@ def case_folder(out: Path, case_id: str) -> Path:
 def of_shard(case: Case, shard: tuple[int, int]) -> bool:
     """Whether a case belongs to a shard (index from 1, count); to exactly one of them."""
     index, count = shard
-    return int(hashlib.sha256(case.key.encode()).hexdigest(), 16) % count == index - 1
+    key = case.key.encode(errors="surrogateescape")  # it may hold a file name that is no UTF-8
+    return int(hashlib.sha256(key).hexdigest(), 16) % count == index - 1
 
 
 def geometry_digest(case: Case) -> str:

@@ -185,7 +185,7 @@ def _model(
         raise ValueError("spacing needs three lengths above 0, in mm")
     return Model(
         folder=folder,
-        name=str(contract.get("name") or folder.resolve().name),
+        name=_text(contract.get("name") or folder.resolve().name),
         version=str(metadata.get("version", "")),
         digest=_digest(folder),
         modality=modality,
@@ -200,6 +200,11 @@ def _model(
         agreement_limit=float(contract.get("agreement_limit", defaults.agreement_limit)),
         weights=weights,
     )
+
+
+def _text(name: object) -> str:
+    """A name as it can be written anywhere: that of a folder need not be UTF-8."""
+    return str(name).encode(errors="backslashreplace").decode()
 
 
 def _needed(contract: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401  (JSON)
@@ -238,6 +243,8 @@ def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted([*(folder / "configs").glob("*"), *(folder / "models").glob("*")]):
         if path.is_file() and not path.name.startswith("."):
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+            digest.update(
+                path.relative_to(folder).as_posix().encode(errors="surrogateescape") + b"\0"
+            )
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

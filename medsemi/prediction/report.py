@@ -64,7 +64,7 @@ def write_report(out: Path) -> None:
         legend=to_html(legend(m.code for entry in entries for m in entry.messages)),
     )
     with write_atomically(out / REPORT) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _part(name: str) -> str:

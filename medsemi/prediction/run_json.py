@@ -127,7 +127,9 @@ def merge_runs(out: Path, count: int) -> None:
 
 def _write(final: Path, document: Mapping[str, Any]) -> None:
     with write_atomically(final) as path:
-        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        # In JSON, the escape of what is no UTF-8 stands for just that.
+        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _spread(counts: Mapping[str, int]) -> Iterable[str]:
