@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -150,7 +151,9 @@ def already(run: Run, case: Case, reading: Reading, shown: str) -> None:
     folder = case_folder(run.out, case.case_id)
     record = read_record(folder)
     if record is not None:
-        run.stages.write_record(folder, {**record, "quick_key": reading.quick_key})
+        # Where that fails, as on a full disk, the files are read once more; the result stands.
+        with suppress(OSError):
+            run.stages.write_record(folder, {**record, "quick_key": reading.quick_key})
     _already(run, case, shown)
 
 
@@ -212,9 +215,10 @@ def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -
     run.console.stage(case.case_id, "writing")
     start = time.perf_counter()
     volume, mark = reading.volume, fingerprint(case, reading.volume.digest, run.model, run.options)
-    folder = new_folder(run.out / "cases", case.case_id)
+    folder = None
     known = (*volume.findings, *segmentation.findings)
     try:
+        folder = new_folder(run.out / "cases", case.case_id)
         written = run.stages.write(folder, case, volume, segmentation, run.model, run.options, mark)
         known = (*known, *written.findings)
         if run.options.strict:
@@ -236,7 +240,8 @@ def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -
         )
         _commit(run, case, folder, {**record, "quick_key": reading.quick_key, **_place(case)})
     except Exception as error:
-        discard(folder)
+        if folder is not None:
+            discard(folder)
         _stop_if_full(run, case, error)
         finding = explain(error, case, "writing", run.log)
         settle(run, case, status_of(finding), (*known, finding))

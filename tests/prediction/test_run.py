@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from medsemi.prediction import disk
+from medsemi.prediction import disk, settle
 from medsemi.prediction import run as run_module
 from medsemi.prediction.codes import DISCLAIMER, RunStopped
 from medsemi.prediction.ledger import VOLATILE
@@ -458,6 +458,50 @@ def test_a_disk_that_is_full_of_quota(inputs: Path, model: Path, out: Path) -> N
         raise ValueError("from a library") from OSError(errno.EDQUOT, "Disk quota exceeded")
 
     assert go(inputs, model, out, stages=replace(FAKE.make_stages(), write=write))[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "ended"), [(errno.ENOSPC, "E04", 2), (errno.EACCES, "E03", 2)]
+)
+def test_a_folder_that_cannot_be_made_fails_one_case(
+    number: int,
+    code: str,
+    ended: int,
+    inputs: Path,
+    model: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = settle.new_folder
+
+    def new_folder(cases: Path, case_id: str) -> Path:
+        if case_id == "case02":
+            raise OSError(number, os.strerror(number), str(cases))
+        return make(cases, case_id)
+
+    monkeypatch.setattr(settle, "new_folder", new_folder)
+    result, told = go(inputs, model, out)
+    assert result == ended
+    assert code in told.codes("-" if code == "E04" else "case02")
+    assert {"case00", "case01"} <= set(records(out))
+    assert ("case03" in records(out)) == (code == "E03")
+
+
+def test_a_result_stands_though_its_record_cannot_be_refreshed(
+    inputs: Path, model: Path, out: Path
+) -> None:
+    go(inputs, model, out)
+    before = contents(out)
+    for path in inputs.iterdir():
+        os.utime(path, (1, 1))
+
+    def write_record(folder: Path, record: dict[str, Any]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    stages = replace(FAKE.make_stages(), write_record=write_record)
+    code, told = go(inputs, model, out, stages=stages)
+    assert (code, told.counts) == (0, {"already": 4})
+    assert contents(out) == before
 
 
 def test_a_lost_lock_stops_the_run(inputs: Path, model: Path, out: Path) -> None:
