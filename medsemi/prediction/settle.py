@@ -172,7 +172,8 @@ def _keep(run: Run, case: Case) -> None:
 def settle(run: Run, case: Case, status: str, findings: Sequence[Finding] = ()) -> None:
     """End a case without a result: a folder that holds the record alone says why.
 
-    A case that is skipped, such as one that is not selected this time, keeps an earlier result.
+    A case that is skipped, such as one that is not selected this time, keeps an earlier result, and so
+    does one that this time could not be read, or not computed.
 
     Args:
         run: this run.
@@ -186,13 +187,27 @@ def settle(run: Run, case: Case, status: str, findings: Sequence[Finding] = ()) 
     findings = (*case.findings, *findings)
     try:
         record = run.stages.record(case, status, findings, run.model, run.options) | _place(case)
-        if not _is_kept(run, case, record):
+        unable = _is_unable(findings) and _is_whole(run, case)
+        if unable:
+            _note(run, case, "Its earlier result is kept.")
+        elif not _is_kept(run, case, record):
             folder = new_folder(run.out / "cases", case.case_id)
             _commit(run, case, folder, record)
     except Exception as error:
         _stop_if_full(run, case, error)
         status, findings = "failed", (*findings, explain(error, case, "writing", run.log))
     _tell(run, case, status, findings)
+
+
+def _is_unable(findings: Sequence[Finding]) -> bool:
+    """Whether the file could not be read or the machine failed: that says nothing about a result."""
+    reasons = [finding.code for finding in findings if finding.code[0] in "RUE"]
+    return bool(reasons) and all(code in ("U01", "R11") or code[0] == "E" for code in reasons)
+
+
+def _is_whole(run: Run, case: Case) -> bool:
+    folder = case_folder(run.out, case.case_id)
+    return is_whole(folder, read_record(folder))
 
 
 def _is_kept(run: Run, case: Case, record: Mapping[str, Any]) -> bool:
@@ -284,6 +299,11 @@ def _stop_if_full(run: Run, case: Case, error: BaseException) -> None:
         raise disk.disk_full(run.out, needed, code) from error
 
 
+def _note(run: Run, case: Case, sentence: str) -> None:
+    run.console.say(case.case_id, "note", sentence)
+    run.log.event(f"case {case.case_id} {sentence}")
+
+
 def _tell(
     run: Run,
     case: Case,
@@ -293,9 +313,7 @@ def _tell(
     shown: str = "",
 ) -> None:
     if outcome in ("done", "refused", "failed") and own_name(case) != case.case_id:
-        note = f"{own_name(case)} is the result of another file."
-        run.console.say(case.case_id, "note", note)
-        run.log.event(f"case {case.case_id} {note}")
+        _note(run, case, f"{own_name(case)} is the result of another file.")
     for finding in findings:
         run.console.say(case.case_id, finding.code, finding.text)
         run.log.event(f"case {case.case_id} {finding.code} {scrub(finding.text)}")

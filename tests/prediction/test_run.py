@@ -280,6 +280,36 @@ def test_a_case_that_is_not_selected_keeps_its_result(inputs: Path, model: Path,
     assert not (out / "cases" / "case01" / "seg.bin").exists()
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"outcome": "refuse", "findings": ["U01"]}, "U01"),
+        ({"outcome": "refuse", "findings": ["W07", "U01"]}, "U01"),
+        ({"fail": "network", "error": "too_large"}, "R11"),
+        ({"fail": "network", "error": "memory"}, "E01"),
+        ({"fail": "network"}, "E02"),
+        ({"fail": "reading"}, "E05"),
+        ({"fail": "reading", "error": "refused"}, ""),
+        ({"outcome": "refuse", "findings": ["U01", "R02"]}, ""),
+    ],
+)
+def test_a_repeat_that_cannot_be_done_keeps_the_earlier_result(
+    said: dict[str, Any], code: str, inputs: Path, model: Path, out: Path
+) -> None:
+    go(inputs, model, out)
+    before = records(out)["case01"]
+    say(inputs / "case01.json", **said)
+    ended, told = go(inputs, model, out)
+    assert ended == 2
+    assert told.counts["already"] == 3
+    assert (records(out)["case01"] == before) == bool(code)
+    assert (out / "cases" / "case01" / "seg.bin").exists() == bool(code)
+    kept = ("case01", "note", "Its earlier result is kept.")
+    assert (kept in told.lines) == bool(code)
+    assert (f"case case01 {kept[2]}" in (out / "run.log").read_text()) == bool(code)
+    assert not code or code in told.codes("case01")
+
+
 def test_strict_refuses_warnings(inputs: Path, model: Path, out: Path) -> None:
     say(inputs / "case01.json", findings=["W07"])
     assert go(inputs, model, out)[0] == 0
