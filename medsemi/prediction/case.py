@@ -110,6 +110,7 @@ class Source:
         tags: further plain facts for `case.json`: series_uid, study_uid, frame_of_reference_uid,
             series_number, series_description, patient_position, transfer_syntax, manufacturer,
             body_part; empty strings where absent. None of it goes to the log or the report.
+        data: the file of the voxels, where `path` is that of their header alone; else None.
     """
 
     kind: Kind
@@ -121,6 +122,7 @@ class Source:
     volume: int | None = None
     volume_key: str = ""
     tags: Mapping[str, Any] = field(default_factory=dict)
+    data: Path | None = None
 
 
 @dataclass(frozen=True)

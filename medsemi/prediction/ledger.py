@@ -75,9 +75,9 @@ def quick_key(case: Case, model: Model, options: Options) -> str:
         empty, which equals nothing, where a file is not there.
     """
     source = case.source
-    paths = sorted({source.path, *(each.path for each in source.slices)})
-    if source.kind != "dicom" and source.files > 1:  # the header in one file, the voxels in another
-        paths = sorted({*paths, *source.path.parent.glob(f"{source.path.stem}.*")})
+    paths = sorted(
+        {source.path, source.data or source.path, *(each.path for each in source.slices)}
+    )
     try:
         stats = [(str(path.resolve()), path.stat()) for path in paths]
     except OSError:

@@ -105,12 +105,14 @@ def test_the_quick_key_sees_every_file(tmp_path: Path) -> None:
 
 
 def test_the_quick_key_sees_voxels_beside_a_header(tmp_path: Path) -> None:
-    for name in ("scan.mhd", "scan.raw"):
+    for name in ("scan.mhd", "voxels.raw", "scan.txt"):
         (tmp_path / name).write_text("x")
-    source = Source("mha", "", tmp_path / "scan.mhd", "scan.mhd", 2)
+    source = Source("mha", "", tmp_path / "scan.mhd", "scan.mhd", 2, data=tmp_path / "voxels.raw")
     case = replace(CASE, source=source)
     before = quick_key(case, MODEL, Options())
-    (tmp_path / "scan.raw").write_text("other")
+    (tmp_path / "scan.txt").write_text("other")
+    assert quick_key(case, MODEL, Options()) == before
+    (tmp_path / "voxels.raw").write_text("other")
     assert quick_key(case, MODEL, Options()) != before
 
 
