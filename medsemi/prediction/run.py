@@ -309,11 +309,11 @@ def _conclude(run: Run) -> None:
             if run.options.shard[1] > 1:
                 merge_runs(run.out, run.options.shard[1])
             run.stages.report(run.out)
-    except RunStopped:
-        return  # another shard has come first; it sees all that we have committed
     except Exception as error:
+        stop = error.finding if isinstance(error, RunStopped) else None
+        if stop is not None and stop.code == "E11":
+            return  # another shard has come first; it sees all that we have committed
         run.log.event(f"summary or report failed: {trace(error)}")
-        finding = Finding(
-            "E03", {"why": f"summary or report ({type(error).__name__}, see run.log)"}
-        )
+        cause = f"{type(error).__name__}, see run.log" if stop is None else stop.values.get("why", stop.code)
+        finding = Finding("E03", {"why": f"summary or report ({cause})"})
         run.console.say("-", finding.code, finding.text)

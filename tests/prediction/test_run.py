@@ -622,6 +622,25 @@ def test_a_broken_report_is_told_and_changes_no_result(
     assert (out / "summary.csv").exists()
 
 
+@pytest.mark.parametrize(("code", "said"), [("E11", []), ("E15", ["E03"])])
+def test_only_another_shard_excuses_from_the_report(
+    code: str,
+    said: list[str],
+    inputs: Path,
+    model: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def hold(path: Path) -> Any:
+        raise RunStopped(code, 4, out="out", why="No space left on device", host="h", pid=1)
+
+    monkeypatch.setattr(run_module, "hold", hold)
+    ended, told = go(inputs, model, out)
+    assert ended == 0
+    assert told.codes("-") == said
+    assert not said or "(No space left on device)" in told.lines[-1][2]
+
+
 def test_leftovers_of_a_killed_run_are_removed(inputs: Path, model: Path, out: Path) -> None:
     (out / "cases" / ".tmp-case00-77-0a1b2c3d").mkdir(parents=True)
     (out / "cases" / ".tmp-elsewhere-77-0a1b2c3d").mkdir()
