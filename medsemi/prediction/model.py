@@ -107,13 +107,16 @@ def load_model(folder: str | Path) -> Model:
         RunStopped: E10 with the reason, if the bundle cannot be used.
     """
     folder = Path(folder)
-    metadata = _metadata(folder)
-    contract = metadata.get("medsemi")
-    if not isinstance(contract, dict):
-        raise _invalid("configs/metadata.json has no key 'medsemi'")
-    weights = _weights(folder)
     try:
-        return _model(folder, metadata, contract, weights)
+        metadata = _metadata(folder)
+        contract = metadata.get("medsemi")
+        if not isinstance(contract, dict):
+            raise _invalid("configs/metadata.json has no key 'medsemi'")
+        return _model(folder, metadata, contract, _weights(folder))
+    except OSError as error:
+        name = Path(error.filename or folder).name
+        why = f"{name} cannot be read ({error.strerror}); ask whoever made it for leave to read it"
+        raise _invalid(why) from error
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise _invalid(f"configs/metadata.json, key 'medsemi': {error}") from error
 

@@ -25,6 +25,7 @@ from medsemi.prediction.case import Case
 from medsemi.prediction.codes import DISCLAIMER, Finding, RunStopped, no_images
 from medsemi.prediction.commit import tidy
 from medsemi.prediction.console import Console
+from medsemi.prediction.discovery.files import check_there
 from medsemi.prediction.earlier import foreign_file
 from medsemi.prediction.interruption import Interrupted, interruptible, undisturbed
 from medsemi.prediction.ledger import of_shard
@@ -111,8 +112,7 @@ def _check_places(inputs: Sequence[Path], out: Path) -> None:
     """
     target = out.resolve()
     for path in inputs:
-        if not path.exists():
-            raise RunStopped("E12", why=f"{path.name or path} does not exist")
+        check_there(path)
         if path.resolve() == target or target in path.resolve().parents:
             raise RunStopped(
                 "E13", why="an INPUT lies in the output folder; name another folder with --out"
@@ -314,6 +314,10 @@ def _conclude(run: Run) -> None:
         if stop is not None and stop.code == "E11":
             return  # another shard has come first; it sees all that we have committed
         run.log.event(f"summary or report failed: {trace(error)}")
-        cause = f"{type(error).__name__}, see run.log" if stop is None else stop.values.get("why", stop.code)
+        cause = (
+            f"{type(error).__name__}, see run.log"
+            if stop is None
+            else stop.values.get("why", stop.code)
+        )
         finding = Finding("E03", {"why": f"summary or report ({cause})"})
         run.console.say("-", finding.code, finding.text)

@@ -355,7 +355,7 @@ def test_a_network_that_cannot_be_loaded_is_a_model_error(
 
 def test_nothing_to_do_is_told(tmp_path: Path, model: Path, out: Path) -> None:
     (tmp_path / "in").mkdir()
-    for inputs in (tmp_path / "in", tmp_path / "absent"):
+    for inputs in (tmp_path / "in", tmp_path / "absent", tmp_path / ("x" * 300)):
         with pytest.raises(RunStopped) as stop:
             go(inputs, model, out)
         assert (stop.value.finding.code, stop.value.exit_code) == ("E12", 1)

@@ -298,5 +298,7 @@ def test_pixels_are_compared_only_where_bytes_differ(
 def test_inputs_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(RunStopped, match="E12"):
         discover([tmp_path / "absent"], Options())
+    with pytest.raises(RunStopped, match=r"E12 .*x cannot be looked at \(File name too long\)"):
+        discover([tmp_path / ("x" * 300)], Options())
     scan = discover([tmp_path], Options())
     assert (scan.cases, scan.files) == ((), 0)
