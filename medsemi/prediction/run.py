@@ -57,6 +57,9 @@ from medsemi.prediction.settle import (
 from medsemi.prediction.stages import STAGES, SegmentsCases, Stages
 from medsemi.prediction.summary import write_summary
 
+# What ends a run before its last case and is told with its results: the disk is full, or the model
+# is broken. A wrong option says nothing about a folder, and one that another run took over is its own.
+_TOLD = ("E04", "E10")
 # An interrupted run waits this long for the case that is being written.
 PATIENCE_S = 5.0
 _RESERVE = ".medsemi-reserve"
@@ -97,8 +100,13 @@ def predict(
     log = Log(out / run_file(options.shard, ".log"), DISCLAIMER)
     run = Run(out, model, options, stages, console, log)
     with undisturbed():
-        with hold_folder(out, options.shard) as held:
-            code = _recorded(run, inputs, held)
+        try:
+            with hold_folder(out, options.shard) as held:
+                code = _recorded(run, inputs, held)
+        except RunStopped as stop:
+            if stop.finding.code in _TOLD:
+                _conclude(run)
+            raise
         _conclude(run)
     console.end(Counter(run.outcomes.values()))
     return code
@@ -133,8 +141,12 @@ def _spare_others(out: Path, options: Options) -> None:
 
 
 def _recorded(run: Run, inputs: Sequence[Path], held: Held) -> int:
-    """Run, and write run.json however it ends."""
-    start = now()
+    """Run, and write run.json however it ends.
+
+    Raises:
+        RunStopped: see `predict`; exit code 1 or 4.
+    """
+    start, stopped = now(), None
     run.log.event(f"run starts: model {run.model.name} {run.model.version} {run.model.digest}")
     behind = Behind()
     try:
@@ -143,8 +155,9 @@ def _recorded(run: Run, inputs: Sequence[Path], held: Held) -> int:
     except Interrupted:
         code = _interrupted(run, behind)
     except RunStopped as stop:
-        code = _stopped(run, stop)
-    (run.out / _RESERVE).unlink(missing_ok=True)
+        stopped, code = stop, _stopped(run, stop)
+    with suppress(OSError):
+        (run.out / _RESERVE).unlink(missing_ok=True)
     facts = RunFacts(
         start,
         now(),
@@ -154,10 +167,15 @@ def _recorded(run: Run, inputs: Sequence[Path], held: Held) -> int:
         run.outcomes,
         run.noted.get("ignored", 0),
         code,
+        run.noted.get("known", 0),
+        run.noted.get("stopped", ""),
     )
-    with suppress(OSError):  # the disk may be full
-        write_run(run.out, facts)
+    if stopped is None or stopped.finding.code in _TOLD:
+        with suppress(OSError):  # the disk may be full
+            write_run(run.out, facts)
     run.log.event(f"run ends with exit code {code}")
+    if stopped is not None and code not in (2, 3):
+        raise stopped
     return code
 
 
@@ -167,19 +185,20 @@ def _interrupted(run: Run, behind: Behind) -> int:
         behind.wait(PATIENCE_S)
     run.dropped.set()
     finding = Finding("E14")
+    run.noted["stopped"] = finding.code
     run.console.say("-", finding.code, finding.text)
     return INTERRUPTED
 
 
 def _stopped(run: Run, stop: RunStopped) -> int:
-    """End a run whose disk is full like one that is over; hand on all other reasons."""
+    """Drop what is at work, and tell of a full disk; who calls the command tells all other reasons."""
     run.dropped.set()
+    run.noted["stopped"] = stop.finding.code
     # E12 names a folder of the user, which may be called as a patient is.
     said = stop.finding.code if stop.finding.code == "E12" else stop.finding
     run.log.event(f"run stops: {said}")
-    if stop.exit_code not in (2, 3):
-        raise stop
-    run.console.say("-", stop.finding.code, stop.finding.text)
+    if stop.exit_code in (2, 3):
+        run.console.say("-", stop.finding.code, stop.finding.text)
     return stop.exit_code
 
 
@@ -191,6 +210,7 @@ def _run(run: Run, inputs: Sequence[Path], held: Held, behind: Behind) -> int:
         raise no_images(inputs)
     _check_names(known)
     cases = [case for case in known if of_shard(case, run.options.shard)]
+    run.noted["known"] = len(cases)
     run.log.event(f"{len(cases)} cases, {len(scan.ignored)} files ignored")
     alone = run.options.shard[1] == 1
     names = {each.case_id for case in cases for each in (case, beside(case))}

@@ -49,7 +49,7 @@ class Run:
         console: where it is told.
         log: where it is written down.
         outcomes: case id -> `done`, `already`, `refused`, `failed` or `skipped`, as they come in.
-        noted: for run.json, as it becomes known: `device`, `ignored`.
+        noted: for run.json, as it becomes known: `device`, `ignored`, `known`, `stopped`.
         dropped: once set, nothing more is committed.
     """
 

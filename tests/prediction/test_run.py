@@ -465,7 +465,8 @@ def test_a_full_disk_stops_the_run_but_keeps_what_is_done(
     assert code == 2
     assert sorted(records(out)) == ["case00", "case01"]
     assert told.codes("-") == ["E04"]
-    assert json.loads((out / "run.json").read_text())["exit_code"] == 2
+    run = json.loads((out / "run.json").read_text())
+    assert (run["exit_code"], run["stopped_by"], run["cases"]) == (2, "E04", 4)
     assert len((out / "summary.csv").read_text().splitlines()) == 3
     assert not list((out / "cases").glob(".*"))
     shutil.rmtree(out)
@@ -481,6 +482,23 @@ def test_the_disk_is_looked_at_before(
         go(inputs, model, out)
     assert stop.value.exit_code == 4
     assert records(out) == {}
+    run = json.loads((out / "run.json").read_text())
+    assert (run["exit_code"], run["stopped_by"], run["cases"]) == (4, "E04", 4)
+    assert (out / "report.html").exists()
+
+
+def test_a_model_that_breaks_in_mid_run_is_told(inputs: Path, model: Path, out: Path) -> None:
+    say(inputs / "case02.json", fail="network", error="stopped")
+    with pytest.raises(RunStopped, match="E10"):
+        go(inputs, model, out)
+    run = json.loads((out / "run.json").read_text())
+    assert (run["exit_code"], run["stopped_by"], run["cases"]) == (1, "E10", 4)
+    assert (out / "report.html").read_text().splitlines() == sorted(records(out))
+    assert not (out / ".medsemi-reserve").exists()
+    say(inputs / "case02.json")
+    go(inputs, model, out)
+    run = json.loads((out / "run.json").read_text())
+    assert (run["exit_code"], run["stopped_by"], run["cases"]) == (0, "", 4)
 
 
 def test_a_disk_that_is_full_of_quota(inputs: Path, model: Path, out: Path) -> None:
