@@ -54,7 +54,8 @@ def fingerprint(case: Case, input_digest: str, model: Model, options: Options) -
     """SHA-256 over everything that a result depends on.
 
     Two DICOM series never share a fingerprint, even with equal voxels: the UIDs of what is written
-    come from it, and refer to the images of one series.
+    come from it, and refer to the images of one series. A series that was corrected, such as by
+    another patient, has another fingerprint too.
 
     Args:
         case: with its grid.
@@ -63,8 +64,17 @@ def fingerprint(case: Case, input_digest: str, model: Model, options: Options) -
         options: those that change results count: outputs and overlap. Gaps and tilt need not, since
             what they change is the grid.
     """
-    series = case.source.tags.get("series_uid", "") if case.source.kind == "dicom" else ""
-    return _digest(input_digest, series, *_circumstances(case, model, options))
+    identity = _identity(case, options) if case.source.kind == "dicom" else ""
+    return _digest(input_digest, identity, *_circumstances(case, model, options))
+
+
+def _identity(case: Case, options: Options) -> list[Any]:
+    """What the results of a DICOM case refer to, and what they carry of its patient and study."""
+    tags = case.source.tags
+    uids = ("series_uid", "study_uid", "frame_of_reference_uid")
+    carried = tags.get("carried", "") if {"seg", "segmap"} & {*options.outputs} else ""
+    images = [[each.uid, each.frame] for each in case.source.slices]
+    return [*(tags.get(name, "") for name in uids), carried, images]
 
 
 def quick_key(case: Case, model: Model, options: Options) -> str:

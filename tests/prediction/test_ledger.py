@@ -31,6 +31,7 @@ SOURCE = Source("dicom", "CT", Path("a"), "a", 1, tags={"series_uid": "1.2"})
 CASE = Case(
     "key", "c1", "volume", (), "predict", (), SOURCE, Grid((4, 4, 4), np.eye(4)), (0, 1, 2, 3)
 )
+SLICES = (SliceSource(Path("a"), 0, "1.9", 0.0),)
 MOVED = np.eye(4) + np.eye(4, k=3) * 1e-3
 
 
@@ -47,6 +48,16 @@ MOVED = np.eye(4) + np.eye(4, k=3) * 1e-3
         (replace(CASE, slice_index=(0, 1, 3)), "v", MODEL, Options()),
         (replace(CASE, source=replace(SOURCE, volume=1)), "v", MODEL, Options()),
         (replace(CASE, source=replace(SOURCE, tags={"series_uid": "1.3"})), "v", MODEL, Options()),
+        *(
+            (
+                replace(CASE, source=replace(SOURCE, tags=SOURCE.tags | {name: "9"})),
+                "v",
+                MODEL,
+                Options(),
+            )
+            for name in ("study_uid", "frame_of_reference_uid", "carried")
+        ),
+        (replace(CASE, source=replace(SOURCE, slices=SLICES)), "v", MODEL, Options()),
     ],
 )
 def test_a_fingerprint_tells_apart(case: Case, digest: str, model: Model, options: Options) -> None:
@@ -72,6 +83,15 @@ def test_a_new_version_makes_results_stale(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_what_changes_no_result_changes_no_fingerprint(options: Options) -> None:
     assert fingerprint(CASE, "v", MODEL, options) == fingerprint(CASE, "v", MODEL, Options())
+
+
+def test_a_patient_counts_only_where_a_dicom_object_carries_it() -> None:
+    other = replace(CASE, source=replace(SOURCE, tags=SOURCE.tags | {"carried": "9"}))
+    for output, differs in (("nifti", False), ("seg", True), ("segmap", True)):
+        marks = {
+            fingerprint(each, "v", MODEL, Options(outputs=(output,))) for each in (CASE, other)
+        }
+        assert (len(marks) == 2) is differs
 
 
 def test_geometry_of_an_unknown_grid() -> None:

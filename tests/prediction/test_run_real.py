@@ -178,6 +178,24 @@ def test_twenty_kills_change_no_byte(
     assert not list((out / "cases").glob(".*"))
 
 
+def test_a_corrected_patient_reaches_the_seg(tmp_path: Path, shared: Path, model: Path) -> None:
+    inputs = tmp_path / "in"
+    shutil.copytree(shared / "data" / "dicom" / "ct_tiny_volume", inputs)
+    out = tmp_path / "out"
+    uids = set()
+    for name in ("WRONG^NAME", "RIGHT^NAME"):
+        for path in sorted(inputs.iterdir()):
+            image = pydicom.dcmread(path, force=True)
+            image.PatientName = name
+            image.save_as(path)
+        assert predict([inputs], model, out, Options(device="cpu"), Silent()) == 0
+        (path,) = out.glob("cases/*/seg.dcm")
+        seg = pydicom.dcmread(path)
+        assert str(seg.PatientName) == name
+        uids.add(seg.SOPInstanceUID)
+    assert len(uids) == 2
+
+
 def test_names_that_are_no_utf8_end_no_run(tmp_path: Path, shared: Path) -> None:
     """Of inputs, of the model and of the results, on a screen that takes nothing else."""
     folder = tmp_path / os.fsdecode(b"M\xfcller")

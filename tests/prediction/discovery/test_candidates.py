@@ -226,6 +226,39 @@ def test_names_are_unique_on_every_file_system(tmp_path: Path, cases_of: Find) -
     assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,85}", name) for name in names)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"PatientName": "M\xfcller^Eva"},
+        {"PatientName": "M\xf6ller^Eva"},
+        {"PatientID": "2"},
+        {"PatientBirthDate": "19700101"},
+        {"AccessionNumber": "A1"},
+    ],
+)
+def test_what_a_segmentation_carries_is_known_as_a_digest(
+    changed: dict[str, str], write_image: Callable[..., Path], tmp_path: Path, cases_of: Find
+) -> None:
+    usual = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Maller^Eva", "PatientID": "1"}
+
+    def carried(**elements: str) -> str:
+        for z in range(3):
+            write_image(str(z), z, **(usual | (elements if z == 1 else {})))
+        (case,) = cases_of(tmp_path)
+        assert "Eva" not in str(case.source.tags)
+        return str(case.source.tags["carried"])
+
+    before = carried()
+    assert carried() == before
+    assert re.fullmatch(r"[0-9a-f]{64}", before)
+    first = carried(**changed)
+    assert first != before
+    assert "PatientName" not in changed or carried(PatientName="M\xe4ller^Eva") not in (
+        before,
+        first,
+    )
+
+
 @pytest.mark.parametrize("names", ["auto", "path", "hash"])
 def test_files_of_one_name_in_several_inputs_are_told_apart(
     names: str, tmp_path: Path, cases_of: Find
