@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from medsemi.cli.inspect import printable
 from medsemi.prediction.console import Console
 
 _STYLES = {"S": "dim", "R": "yellow", "U": "yellow", "W": "cyan", "E": "red", "d": "green"}
@@ -70,7 +71,7 @@ class Terminal:
 
     def say(self, case_id: str, code: str, sentence: str) -> None:
         """One line: case, code, sentence."""
-        line = Text(f"{case_id} {code} {sentence}", style=_STYLES.get(code[:1], ""))
+        line = Text(printable(f"{case_id} {code} {sentence}"), style=_STYLES.get(code[:1], ""))
         self._lines.print(line, soft_wrap=True)
 
     def finished(self, case_id: str) -> None:
@@ -93,7 +94,7 @@ class Terminal:
         self._lines.print(table)
         report = self._out / "report.html"
         if report.exists():
-            self._lines.print(Text(f"report: {report}"), soft_wrap=True)
+            self._lines.print(Text(printable(f"report: {report}")), soft_wrap=True)
 
 
 @contextmanager

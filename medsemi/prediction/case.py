@@ -109,7 +109,9 @@ class Source:
         volume_key: what told the volumes apart, such as `echo`; empty if there is one.
         tags: further plain facts for `case.json`: series_uid, study_uid, frame_of_reference_uid,
             series_number, series_description, patient_position, transfer_syntax, manufacturer,
-            body_part; empty strings where absent. None of it goes to the log or the report.
+            body_part; empty strings where absent; and carried, a digest of what a DICOM SEG repeats
+            of patient and study. None of it goes to the log or the report.
+        data: the file of the voxels, where `path` is that of their header alone; else None.
     """
 
     kind: Kind
@@ -121,6 +123,7 @@ class Source:
     volume: int | None = None
     volume_key: str = ""
     tags: Mapping[str, Any] = field(default_factory=dict)
+    data: Path | None = None
 
 
 @dataclass(frozen=True)

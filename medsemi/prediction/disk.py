@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from medsemi.prediction.ahead import volume_bytes
 from medsemi.prediction.case import Case
 from medsemi.prediction.codes import RunStopped
+from medsemi.prediction.lock import not_writable
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
 
@@ -60,5 +62,16 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def reserve(path: Path) -> None:
-    """Keep a little space, for what must be written once the disk is full."""
-    path.write_bytes(bytes(_RESERVED))
+    """Keep a little space, for what must be written once the disk is full.
+
+    Raises:
+        RunStopped: exit code 4; E04: the disk is full already, E15: the file cannot be written.
+    """
+    try:
+        path.write_bytes(bytes(_RESERVED))
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise disk_full(path.parent, _SPARE, FULL) from error
+        raise not_writable(path.parent, error) from error

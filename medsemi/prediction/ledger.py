@@ -33,7 +33,8 @@ def case_folder(out: Path, case_id: str) -> Path:
 def of_shard(case: Case, shard: tuple[int, int]) -> bool:
     """Whether a case belongs to a shard (index from 1, count); to exactly one of them."""
     index, count = shard
-    return int(hashlib.sha256(case.key.encode()).hexdigest(), 16) % count == index - 1
+    key = case.key.encode(errors="surrogateescape")  # it may hold a file name that is no UTF-8
+    return int(hashlib.sha256(key).hexdigest(), 16) % count == index - 1
 
 
 def geometry_digest(case: Case) -> str:
@@ -53,7 +54,8 @@ def fingerprint(case: Case, input_digest: str, model: Model, options: Options) -
     """SHA-256 over everything that a result depends on.
 
     Two DICOM series never share a fingerprint, even with equal voxels: the UIDs of what is written
-    come from it, and refer to the images of one series.
+    come from it, and refer to the images of one series. A series that was corrected, such as by
+    another patient, has another fingerprint too.
 
     Args:
         case: with its grid.
@@ -62,8 +64,17 @@ def fingerprint(case: Case, input_digest: str, model: Model, options: Options) -
         options: those that change results count: outputs and overlap. Gaps and tilt need not, since
             what they change is the grid.
     """
-    series = case.source.tags.get("series_uid", "") if case.source.kind == "dicom" else ""
-    return _digest(input_digest, series, *_circumstances(case, model, options))
+    identity = _identity(case, options) if case.source.kind == "dicom" else ""
+    return _digest(input_digest, identity, *_circumstances(case, model, options))
+
+
+def _identity(case: Case, options: Options) -> list[Any]:
+    """What the results of a DICOM case refer to, and what they carry of its patient and study."""
+    tags = case.source.tags
+    uids = ("series_uid", "study_uid", "frame_of_reference_uid")
+    carried = tags.get("carried", "") if {"seg", "segmap"} & {*options.outputs} else ""
+    images = [[each.uid, each.frame] for each in case.source.slices]
+    return [*(tags.get(name, "") for name in uids), carried, images]
 
 
 def quick_key(case: Case, model: Model, options: Options) -> str:
@@ -74,9 +85,9 @@ def quick_key(case: Case, model: Model, options: Options) -> str:
         empty, which equals nothing, where a file is not there.
     """
     source = case.source
-    paths = sorted({source.path, *(each.path for each in source.slices)})
-    if source.kind != "dicom" and source.files > 1:  # the header in one file, the voxels in another
-        paths = sorted({*paths, *source.path.parent.glob(f"{source.path.stem}.*")})
+    paths = sorted(
+        {source.path, source.data or source.path, *(each.path for each in source.slices)}
+    )
     try:
         stats = [(str(path.resolve()), path.stat()) for path in paths]
     except OSError:

@@ -200,8 +200,7 @@ def _take(path: Path) -> Held:
     )
     content = json.dumps(asdict(owner))
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(content)
+        _write_new(path, content)
     except FileExistsError:
         if not _is_abandoned(path):
             raise _in_use(path) from None
@@ -209,10 +208,27 @@ def _take(path: Path) -> Held:
     return Held(path, owner)
 
 
+def _write_new(path: Path, content: str) -> None:
+    """Write a file that is not there yet; on a full disk nothing of it is left.
+
+    Raises:
+        FileExistsError: it is there.
+    """
+    with path.open("x", encoding="utf-8") as file:
+        written = False
+        try:
+            file.write(content)
+            file.flush()
+            written = True
+        finally:
+            if not written:
+                path.unlink(missing_ok=True)
+
+
 def _take_over(path: Path, owner: Owner, content: str) -> None:
     """Put our name into the file. Of several that do so at once, the last one has it."""
     ours = path.with_name(f".{owner.token}{path.name}")
-    ours.write_text(content, encoding="utf-8")
+    _write_new(ours, content)
     ours.replace(path)
     time.sleep(SETTLE_S)
     if _read(path) != owner:

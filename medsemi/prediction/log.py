@@ -54,7 +54,7 @@ class Log:
             self._append(f"{now()} {' | '.join(text.splitlines())}")
 
     def _append(self, line: str) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(line + "\n")
 
 

@@ -35,7 +35,8 @@ def explain(error: Exception, case: Case, stage: Stage, log: Log) -> Finding:
         return Finding("E01")
     secrets = secrets_of(case)
     told = trace(error, secrets)
-    number = hashlib.sha256(f"{case.case_id} {told}".encode()).hexdigest()[:8]
+    told_bytes = f"{case.case_id} {told}".encode(errors="backslashreplace")
+    number = hashlib.sha256(told_bytes).hexdigest()[:8]
     log.event(f"case {case.case_id} {stage} failed, {number}: {told}")
     why = f"{type(error).__name__} {number}"
     if stage == "network":

@@ -107,13 +107,16 @@ def load_model(folder: str | Path) -> Model:
         RunStopped: E10 with the reason, if the bundle cannot be used.
     """
     folder = Path(folder)
-    metadata = _metadata(folder)
-    contract = metadata.get("medsemi")
-    if not isinstance(contract, dict):
-        raise _invalid("configs/metadata.json has no key 'medsemi'")
-    weights = _weights(folder)
     try:
-        return _model(folder, metadata, contract, weights)
+        metadata = _metadata(folder)
+        contract = metadata.get("medsemi")
+        if not isinstance(contract, dict):
+            raise _invalid("configs/metadata.json has no key 'medsemi'")
+        return _model(folder, metadata, contract, _weights(folder))
+    except OSError as error:
+        name = Path(error.filename or folder).name
+        why = f"{name} cannot be read ({error.strerror}); ask whoever made it for leave to read it"
+        raise _invalid(why) from error
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise _invalid(f"configs/metadata.json, key 'medsemi': {error}") from error
 
@@ -185,7 +188,7 @@ def _model(
         raise ValueError("spacing needs three lengths above 0, in mm")
     return Model(
         folder=folder,
-        name=str(contract.get("name") or folder.resolve().name),
+        name=_text(contract.get("name") or folder.resolve().name),
         version=str(metadata.get("version", "")),
         digest=_digest(folder),
         modality=modality,
@@ -200,6 +203,11 @@ def _model(
         agreement_limit=float(contract.get("agreement_limit", defaults.agreement_limit)),
         weights=weights,
     )
+
+
+def _text(name: object) -> str:
+    """A name as it can be written anywhere: that of a folder need not be UTF-8."""
+    return str(name).encode(errors="backslashreplace").decode()
 
 
 def _needed(contract: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401  (JSON)
@@ -238,6 +246,8 @@ def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted([*(folder / "configs").glob("*"), *(folder / "models").glob("*")]):
         if path.is_file() and not path.name.startswith("."):
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+            digest.update(
+                path.relative_to(folder).as_posix().encode(errors="surrogateescape") + b"\0"
+            )
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -22,6 +22,7 @@ from medsemi.prediction.markup import Element, tag, to_html
 from medsemi.prediction.report_cards import card, color_class, legend, overview
 from medsemi.prediction.report_pictures import Strip, read_strips
 from medsemi.prediction.report_records import STATUSES, Entry, read_entries, read_object
+from medsemi.prediction.run_json import INTERRUPTED
 
 # Characters of the whole page for up to 50 cases, and what a case may take beyond.
 _MOST, _MOST_PER_CASE, _PAGE_ALONE = 3_000_000, 57_000, 100_000
@@ -29,9 +30,14 @@ _MOST, _MOST_PER_CASE, _PAGE_ALONE = 3_000_000, 57_000, 100_000
 _MOST_PICTURES = 200_000
 _MANY = 300
 _DIGITS = 16
-_INCOMPLETE = {
-    130: "The run was interrupted: cases may be missing. Run the same command again; what is done"
-    " stays done.",
+_INTERRUPTED = (
+    "The run was interrupted: cases may be missing. Run the same command again; what is done stays"
+    " done."
+)
+# Code that stopped a run -> why, and what to do.
+_STOPPED = {
+    "E04": ("the disk is full", "Free some space and run the same command again"),
+    "E10": ("the model cannot be run", "Run the same command again with a model that can"),
 }
 
 
@@ -64,7 +70,7 @@ def write_report(out: Path) -> None:
         legend=to_html(legend(m.code for entry in entries for m in entry.messages)),
     )
     with write_atomically(out / REPORT) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _part(name: str) -> str:
@@ -147,8 +153,10 @@ def _notices(
 ) -> list[Element]:
     """What a reader must not overlook."""
     texts = []
-    if run.get("exit_code") in _INCOMPLETE:
-        texts.append(_INCOMPLETE[run["exit_code"]])
+    if run.get("exit_code") == INTERRUPTED:
+        texts.append(_INTERRUPTED)
+    elif run.get("stopped_by") in _STOPPED:
+        texts.append(_stopped(run))
     counts = Counter(entry.status for entry in entries)
     without = counts["failed"] + counts["refused"]
     if without:
@@ -172,6 +180,17 @@ def _notices(
             " the folders beside this report."
         )
     return [tag("p", text, class_="notice", role="note") for text in texts]
+
+
+def _stopped(run: Mapping[str, Any]) -> str:
+    code, known = run["stopped_by"], run.get("cases", 0)
+    why, advice = _STOPPED[code]
+    missing = known - sum(run.get("counts", {}).get("outcome", {}).values())
+    verb = "is" if missing == 1 else "are"
+    return (
+        f"The run stopped because {why} ({code}): {missing} of {known} cases {verb} missing. {advice};"
+        " what is done stays done."
+    )
 
 
 def _filter(entries: Sequence[Entry]) -> Element:

@@ -25,6 +25,7 @@ from medsemi.prediction.case import Case
 from medsemi.prediction.codes import DISCLAIMER, Finding, RunStopped, no_images
 from medsemi.prediction.commit import tidy
 from medsemi.prediction.console import Console
+from medsemi.prediction.discovery.files import check_there
 from medsemi.prediction.earlier import foreign_file
 from medsemi.prediction.interruption import Interrupted, interruptible, undisturbed
 from medsemi.prediction.ledger import of_shard
@@ -33,6 +34,7 @@ from medsemi.prediction.log import Log, now, trace
 from medsemi.prediction.mishap import Stage, explain, refuse_warnings, status_of
 from medsemi.prediction.model import load_model
 from medsemi.prediction.options import Options
+from medsemi.prediction.place import beside
 from medsemi.prediction.run_json import (
     INTERRUPTED,
     RunFacts,
@@ -41,10 +43,23 @@ from medsemi.prediction.run_json import (
     run_file,
     write_run,
 )
-from medsemi.prediction.settle import Reading, Run, already, export, foregone, read, settle, stands
+from medsemi.prediction.settle import (
+    Reading,
+    Run,
+    already,
+    export,
+    foregone,
+    named,
+    read,
+    settle,
+    stands,
+)
 from medsemi.prediction.stages import STAGES, SegmentsCases, Stages
 from medsemi.prediction.summary import write_summary
 
+# What ends a run before its last case and is told with its results: the disk is full, or the model
+# is broken. A wrong option says nothing about a folder, and one that another run took over is its own.
+_TOLD = ("E04", "E10")
 # An interrupted run waits this long for the case that is being written.
 PATIENCE_S = 5.0
 _RESERVE = ".medsemi-reserve"
@@ -85,8 +100,13 @@ def predict(
     log = Log(out / run_file(options.shard, ".log"), DISCLAIMER)
     run = Run(out, model, options, stages, console, log)
     with undisturbed():
-        with hold_folder(out, options.shard) as held:
-            code = _recorded(run, inputs, held)
+        try:
+            with hold_folder(out, options.shard) as held:
+                code = _recorded(run, inputs, held)
+        except RunStopped as stop:
+            if stop.finding.code in _TOLD:
+                _conclude(run)
+            raise
         _conclude(run)
     console.end(Counter(run.outcomes.values()))
     return code
@@ -100,8 +120,7 @@ def _check_places(inputs: Sequence[Path], out: Path) -> None:
     """
     target = out.resolve()
     for path in inputs:
-        if not path.exists():
-            raise RunStopped("E12", why=f"{path.name or path} does not exist")
+        check_there(path)
         if path.resolve() == target or target in path.resolve().parents:
             raise RunStopped(
                 "E13", why="an INPUT lies in the output folder; name another folder with --out"
@@ -122,8 +141,12 @@ def _spare_others(out: Path, options: Options) -> None:
 
 
 def _recorded(run: Run, inputs: Sequence[Path], held: Held) -> int:
-    """Run, and write run.json however it ends."""
-    start = now()
+    """Run, and write run.json however it ends.
+
+    Raises:
+        RunStopped: see `predict`; exit code 1 or 4.
+    """
+    start, stopped = now(), None
     run.log.event(f"run starts: model {run.model.name} {run.model.version} {run.model.digest}")
     behind = Behind()
     try:
@@ -132,8 +155,9 @@ def _recorded(run: Run, inputs: Sequence[Path], held: Held) -> int:
     except Interrupted:
         code = _interrupted(run, behind)
     except RunStopped as stop:
-        code = _stopped(run, stop)
-    (run.out / _RESERVE).unlink(missing_ok=True)
+        stopped, code = stop, _stopped(run, stop)
+    with suppress(OSError):
+        (run.out / _RESERVE).unlink(missing_ok=True)
     facts = RunFacts(
         start,
         now(),
@@ -143,10 +167,15 @@ def _recorded(run: Run, inputs: Sequence[Path], held: Held) -> int:
         run.outcomes,
         run.noted.get("ignored", 0),
         code,
+        run.noted.get("known", 0),
+        run.noted.get("stopped", ""),
     )
-    with suppress(OSError):  # the disk may be full
-        write_run(run.out, facts)
+    if stopped is None or stopped.finding.code in _TOLD:
+        with suppress(OSError):  # the disk may be full
+            write_run(run.out, facts)
     run.log.event(f"run ends with exit code {code}")
+    if stopped is not None and code not in (2, 3):
+        raise stopped
     return code
 
 
@@ -156,19 +185,20 @@ def _interrupted(run: Run, behind: Behind) -> int:
         behind.wait(PATIENCE_S)
     run.dropped.set()
     finding = Finding("E14")
+    run.noted["stopped"] = finding.code
     run.console.say("-", finding.code, finding.text)
     return INTERRUPTED
 
 
 def _stopped(run: Run, stop: RunStopped) -> int:
-    """End a run whose disk is full like one that is over; hand on all other reasons."""
+    """Drop what is at work, and tell of a full disk; who calls the command tells all other reasons."""
     run.dropped.set()
+    run.noted["stopped"] = stop.finding.code
     # E12 names a folder of the user, which may be called as a patient is.
     said = stop.finding.code if stop.finding.code == "E12" else stop.finding
     run.log.event(f"run stops: {said}")
-    if stop.exit_code not in (2, 3):
-        raise stop
-    run.console.say("-", stop.finding.code, stop.finding.text)
+    if stop.exit_code in (2, 3):
+        run.console.say("-", stop.finding.code, stop.finding.text)
     return stop.exit_code
 
 
@@ -178,16 +208,34 @@ def _run(run: Run, inputs: Sequence[Path], held: Held, behind: Behind) -> int:
     known = _outside(scan.cases, run.out)
     if not known:
         raise no_images(inputs)
+    _check_names(known)
     cases = [case for case in known if of_shard(case, run.options.shard)]
+    run.noted["known"] = len(cases)
     run.log.event(f"{len(cases)} cases, {len(scan.ignored)} files ignored")
     alone = run.options.shard[1] == 1
-    tidy(run.out / "cases", None if alone else {case.case_id for case in cases})
+    names = {each.case_id for case in cases for each in (case, beside(case))}
+    tidy(run.out / "cases", None if alone else names)
+    cases = [named(run, case) for case in cases]
+    _check_names(cases)
     run.console.begin(len(cases))
     _work(run, cases, held, behind)
     ends = set(run.outcomes.values())
     if ends <= {"skipped"} and any(case.outcome == "predict" for case in known):
         return 0  # what can be predicted belongs to other shards
     return exit_code(run.outcomes.values())
+
+
+def _check_names(cases: Sequence[Case]) -> None:
+    """Refuse a run in which one result would take the place of another.
+
+    Raises:
+        RunStopped: E13, exit code 1.
+    """
+    count = Counter(case.case_id.casefold() for case in cases)
+    shared = next((case.case_id for case in cases if count[case.case_id.casefold()] > 1), None)
+    if shared is not None:
+        why = f"two scans would both be called {shared}; rename one of them, or run them separately"
+        raise RunStopped("E13", why=why)
 
 
 def _outside(cases: Sequence[Case], out: Path) -> list[Case]:
@@ -253,8 +301,9 @@ def _segmented(
         run.console.stage(case.case_id, stage)
         read_case = reading.result()
         known = tuple(read_case.volume.findings)
-        if stands(run, case, read_case):
-            return partial(already, run, case, read_case)
+        done = stands(run, case, read_case)
+        if done is not None:
+            return partial(already, run, done, read_case, case.case_id)
         if run.options.strict:
             refuse_warnings((*case.findings, *known))
         stage = "network"
@@ -280,11 +329,15 @@ def _conclude(run: Run) -> None:
             if run.options.shard[1] > 1:
                 merge_runs(run.out, run.options.shard[1])
             run.stages.report(run.out)
-    except RunStopped:
-        return  # another shard has come first; it sees all that we have committed
     except Exception as error:
+        stop = error.finding if isinstance(error, RunStopped) else None
+        if stop is not None and stop.code == "E11":
+            return  # another shard has come first; it sees all that we have committed
         run.log.event(f"summary or report failed: {trace(error)}")
-        finding = Finding(
-            "E03", {"why": f"summary or report ({type(error).__name__}, see run.log)"}
+        cause = (
+            f"{type(error).__name__}, see run.log"
+            if stop is None
+            else stop.values.get("why", stop.code)
         )
+        finding = Finding("E03", {"why": f"summary or report ({cause})"})
         run.console.say("-", finding.code, finding.text)

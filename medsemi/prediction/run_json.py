@@ -51,6 +51,8 @@ class RunFacts:
         outcomes: case id -> outcome.
         ignored: number of files that are no images.
         exit_code: of the command.
+        known: number of cases that there are, also those that a run which was stopped did not reach.
+        stopped: code of what ended the run before its last case; empty if nothing did.
     """
 
     start: str
@@ -61,6 +63,8 @@ class RunFacts:
     outcomes: Mapping[str, str]
     ignored: int
     exit_code: int
+    known: int
+    stopped: str
 
 
 def run_file(shard: tuple[int, int], suffix: str) -> str:
@@ -78,6 +82,8 @@ def write_run(out: Path, facts: RunFacts) -> None:
         "end": facts.end,
         "argv": _arguments(facts.options),
         "exit_code": facts.exit_code,
+        "stopped_by": facts.stopped,
+        "cases": facts.known,
         "counts": {
             "outcome": _count(facts.outcomes.values()),
             "class": _count(record.get("class", "") for record in records),
@@ -113,11 +119,17 @@ def merge_runs(out: Path, count: int) -> None:
         for by in shards[0]["counts"]
     }
     interrupted = any(shard["exit_code"] == INTERRUPTED for shard in shards)
+    stopped = next(filter(None, (shard.get("stopped_by") for shard in shards)), "")
+    code = exit_code(_spread(counts["outcome"]))
+    if stopped and code == 0:
+        code = 2  # cases are missing
     merged = {
         **shards[-1],
         "start": min(shard["start"] for shard in shards),
         "end": max(shard["end"] for shard in shards),
-        "exit_code": INTERRUPTED if interrupted else exit_code(_spread(counts["outcome"])),
+        "exit_code": INTERRUPTED if interrupted else code,
+        "stopped_by": stopped,
+        "cases": sum(shard.get("cases", 0) for shard in shards),
         "counts": counts,
         "device": ", ".join(sorted({shard["device"] for shard in shards} - {""})),
     }
@@ -127,7 +139,9 @@ def merge_runs(out: Path, count: int) -> None:
 
 def _write(final: Path, document: Mapping[str, Any]) -> None:
     with write_atomically(final) as path:
-        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        # In JSON, the escape of what is no UTF-8 stands for just that.
+        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _spread(counts: Mapping[str, int]) -> Iterable[str]:

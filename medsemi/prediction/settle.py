@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from medsemi.prediction.log import Log, scrub
 from medsemi.prediction.mishap import explain, refuse_warnings, status_of
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
+from medsemi.prediction.place import beside, is_taken, own_name, place_of
 from medsemi.prediction.run_json import exit_code
 from medsemi.prediction.stages import Stages
 
@@ -47,7 +49,7 @@ class Run:
         console: where it is told.
         log: where it is written down.
         outcomes: case id -> `done`, `already`, `refused`, `failed` or `skipped`, as they come in.
-        noted: for run.json, as it becomes known: `device`, `ignored`.
+        noted: for run.json, as it becomes known: `device`, `ignored`, `known`, `stopped`.
         dropped: once set, nothing more is committed.
     """
 
@@ -97,19 +99,37 @@ def foregone(run: Run, case: Case) -> Callable[[], None] | None:
     folder = case_folder(run.out, case.case_id)
     if run.options.overwrite == "never" and folder.exists():
         return partial(_keep, run, case)
-    record = read_record(folder)
-    key = quick_key(case, run.model, run.options)
-    if record and key and record.get("quick_key") == key and _stands(run, folder, record):
-        return partial(_already, run, case)
-    return None
+    return partial(_already, run, case) if _is_unchanged(run, case) else None
 
 
-def stands(run: Run, case: Case, reading: Reading) -> bool:
-    """Whether the result of these voxels is there, though their files have other times or places."""
+def named(run: Run, case: Case) -> Case:
+    """A case under the name of its folder: another one where the result of another file is there."""
+    if case.outcome == "skip" or not is_taken(run.out, case) or _is_unchanged(run, case):
+        return case
+    return beside(case)
+
+
+def _is_unchanged(run: Run, case: Case) -> bool:
+    """Whether the result of these very files is there, told without opening one."""
     folder = case_folder(run.out, case.case_id)
-    record = read_record(folder)
+    record, key = read_record(folder), quick_key(case, run.model, run.options)
+    if record is None or not key or record.get("quick_key") != key:
+        return False
+    return _stands(run, folder, record)
+
+
+def stands(run: Run, case: Case, reading: Reading) -> Case | None:
+    """The case under whose name the result of these voxels is there, or None.
+
+    Their files may have other times, or lie at another place than when it was made.
+    """
     mark = fingerprint(case, reading.volume.digest, run.model, run.options)
-    return record is not None and record.get("fingerprint") == mark and _stands(run, folder, record)
+    for each in (case, replace(case, case_id=own_name(case))):
+        folder = case_folder(run.out, each.case_id)
+        record = read_record(folder)
+        if record and record.get("fingerprint") == mark and _stands(run, folder, record):
+            return each
+    return None
 
 
 def _stands(run: Run, folder: Path, record: Mapping[str, Any]) -> bool:
@@ -119,17 +139,26 @@ def _stands(run: Run, folder: Path, record: Mapping[str, Any]) -> bool:
     return not (run.options.strict and warned)
 
 
-def already(run: Run, case: Case, reading: Reading) -> None:
-    """End a case whose result stands; next time its files need not be opened."""
+def already(run: Run, case: Case, reading: Reading, shown: str) -> None:
+    """End a case whose result stands; next time its files need not be opened.
+
+    Args:
+        run: this run.
+        case: that ends, see `stands`.
+        reading: of its files.
+        shown: name under which its reading was told.
+    """
     folder = case_folder(run.out, case.case_id)
     record = read_record(folder)
     if record is not None:
-        run.stages.write_record(folder, {**record, "quick_key": reading.quick_key})
-    _already(run, case)
+        # Where that fails, as on a full disk, the files are read once more; the result stands.
+        with suppress(OSError):
+            run.stages.write_record(folder, {**record, "quick_key": reading.quick_key})
+    _already(run, case, shown)
 
 
-def _already(run: Run, case: Case) -> None:
-    _tell(run, case, "already", [Finding("S12")])
+def _already(run: Run, case: Case, shown: str = "") -> None:
+    _tell(run, case, "already", [Finding("S12")], shown=shown)
 
 
 def _keep(run: Run, case: Case) -> None:
@@ -143,7 +172,8 @@ def _keep(run: Run, case: Case) -> None:
 def settle(run: Run, case: Case, status: str, findings: Sequence[Finding] = ()) -> None:
     """End a case without a result: a folder that holds the record alone says why.
 
-    A case that is skipped, such as one that is not selected this time, keeps an earlier result.
+    A case that is skipped, such as one that is not selected this time, keeps an earlier result, and so
+    does one that this time could not be read, or not computed.
 
     Args:
         run: this run.
@@ -156,14 +186,28 @@ def settle(run: Run, case: Case, status: str, findings: Sequence[Finding] = ()) 
     """
     findings = (*case.findings, *findings)
     try:
-        record = run.stages.record(case, status, findings, run.model, run.options)
-        if not _is_kept(run, case, record):
+        record = run.stages.record(case, status, findings, run.model, run.options) | _place(case)
+        unable = _is_unable(findings) and _is_whole(run, case)
+        if unable:
+            _note(run, case, "Its earlier result is kept.")
+        elif not _is_kept(run, case, record):
             folder = new_folder(run.out / "cases", case.case_id)
             _commit(run, case, folder, record)
     except Exception as error:
         _stop_if_full(run, case, error)
         status, findings = "failed", (*findings, explain(error, case, "writing", run.log))
     _tell(run, case, status, findings)
+
+
+def _is_unable(findings: Sequence[Finding]) -> bool:
+    """Whether the file could not be read or the machine failed: that says nothing about a result."""
+    reasons = [finding.code for finding in findings if finding.code[0] in "RUE"]
+    return bool(reasons) and all(code in ("U01", "R11") or code[0] == "E" for code in reasons)
+
+
+def _is_whole(run: Run, case: Case) -> bool:
+    folder = case_folder(run.out, case.case_id)
+    return is_whole(folder, read_record(folder))
 
 
 def _is_kept(run: Run, case: Case, record: Mapping[str, Any]) -> bool:
@@ -186,9 +230,10 @@ def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -
     run.console.stage(case.case_id, "writing")
     start = time.perf_counter()
     volume, mark = reading.volume, fingerprint(case, reading.volume.digest, run.model, run.options)
-    folder = new_folder(run.out / "cases", case.case_id)
+    folder = None
     known = (*volume.findings, *segmentation.findings)
     try:
+        folder = new_folder(run.out / "cases", case.case_id)
         written = run.stages.write(folder, case, volume, segmentation, run.model, run.options, mark)
         known = (*known, *written.findings)
         if run.options.strict:
@@ -208,14 +253,21 @@ def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -
             seconds=seconds,
             peak_memory_gb=_peak_memory(),
         )
-        _commit(run, case, folder, {**record, "quick_key": reading.quick_key})
+        _commit(run, case, folder, {**record, "quick_key": reading.quick_key, **_place(case)})
     except Exception as error:
-        discard(folder)
+        if folder is not None:
+            discard(folder)
         _stop_if_full(run, case, error)
         finding = explain(error, case, "writing", run.log)
         settle(run, case, status_of(finding), (*known, finding))
         return
     _tell(run, case, "done", (*case.findings, *known), sum(seconds.values()))
+
+
+def _place(case: Case) -> dict[str, str]:
+    """What tells the next run whose result this is, see `medsemi.prediction.place`."""
+    place = place_of(case)
+    return {"place": place} if place else {}
 
 
 def _peak_memory() -> dict[str, float]:
@@ -247,9 +299,21 @@ def _stop_if_full(run: Run, case: Case, error: BaseException) -> None:
         raise disk.disk_full(run.out, needed, code) from error
 
 
+def _note(run: Run, case: Case, sentence: str) -> None:
+    run.console.say(case.case_id, "note", sentence)
+    run.log.event(f"case {case.case_id} {sentence}")
+
+
 def _tell(
-    run: Run, case: Case, outcome: str, findings: Sequence[Finding], seconds: float | None = None
+    run: Run,
+    case: Case,
+    outcome: str,
+    findings: Sequence[Finding],
+    seconds: float | None = None,
+    shown: str = "",
 ) -> None:
+    if outcome in ("done", "refused", "failed") and own_name(case) != case.case_id:
+        _note(run, case, f"{own_name(case)} is the result of another file.")
     for finding in findings:
         run.console.say(case.case_id, finding.code, finding.text)
         run.log.event(f"case {case.case_id} {finding.code} {scrub(finding.text)}")
@@ -258,4 +322,4 @@ def _tell(
         run.console.say(case.case_id, "done", f"Segmented{took}.")
     run.log.event(f"case {case.case_id} {outcome}{took}")
     run.outcomes[case.case_id] = outcome
-    run.console.finished(case.case_id)
+    run.console.finished(shown or case.case_id)

@@ -28,7 +28,7 @@ def write_summary(out: Path) -> None:
     labels = list(dict.fromkeys(name for row in rows for name in row if name.endswith("_ml")))
     with (
         write_atomically(out / SUMMARY) as path,
-        path.open("w", encoding="utf-8", newline="") as file,
+        path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         writer = csv.DictWriter(
             file, [*_COLUMNS, *labels, "seg_frames"], restval="", lineterminator="\n"

@@ -1,7 +1,7 @@
 """A run with stages that need no image and no network, also as a process that tests can kill.
 
 An input file holds JSON: `outcome` (predict, skip, refuse), `findings` (codes), `fail` (reading,
-network, writing) with `error` (refused, crash, memory, disk), `seed`.
+network, writing) with `error` (refused, crash, memory, too_large, disk), `seed`.
 
 Usage: python fake_run.py MODEL OUT PAUSE SHARD INPUT...
 """
@@ -68,6 +68,7 @@ def _perhaps_fail(path: Path, stage: str) -> None:
     errors = {
         "refused": CaseRefused("R07", file="a slice"),
         "memory": MemoryError(),
+        "too_large": CaseRefused("R11", needed=9, free=1),
         "disk": OSError(errno.ENOSPC, "No space left on device"),
         "stopped": RunStopped("E10", why="broken"),
     }

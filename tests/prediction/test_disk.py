@@ -54,3 +54,20 @@ def test_full_is_seen_through_other_exceptions(number: int) -> None:
 def test_a_little_is_reserved(tmp_path: Path) -> None:
     reserve(tmp_path / "reserve")
     assert (tmp_path / "reserve").stat().st_size >= 4096
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.ENOSPC, "E04 Disk full"), (errno.EROFS, "E15 Output folder")]
+)
+def test_where_nothing_can_be_reserved_the_run_stops(
+    number: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_bytes(path: Path, data: bytes) -> int:
+        path.touch()
+        raise OSError(number, "told by the system")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(RunStopped, match=said) as stop:
+        reserve(tmp_path / "reserve")
+    assert stop.value.exit_code == 4
+    assert not list(tmp_path.iterdir())

@@ -31,6 +31,7 @@ SOURCE = Source("dicom", "CT", Path("a"), "a", 1, tags={"series_uid": "1.2"})
 CASE = Case(
     "key", "c1", "volume", (), "predict", (), SOURCE, Grid((4, 4, 4), np.eye(4)), (0, 1, 2, 3)
 )
+SLICES = (SliceSource(Path("a"), 0, "1.9", 0.0),)
 MOVED = np.eye(4) + np.eye(4, k=3) * 1e-3
 
 
@@ -47,6 +48,16 @@ MOVED = np.eye(4) + np.eye(4, k=3) * 1e-3
         (replace(CASE, slice_index=(0, 1, 3)), "v", MODEL, Options()),
         (replace(CASE, source=replace(SOURCE, volume=1)), "v", MODEL, Options()),
         (replace(CASE, source=replace(SOURCE, tags={"series_uid": "1.3"})), "v", MODEL, Options()),
+        *(
+            (
+                replace(CASE, source=replace(SOURCE, tags=SOURCE.tags | {name: "9"})),
+                "v",
+                MODEL,
+                Options(),
+            )
+            for name in ("study_uid", "frame_of_reference_uid", "carried")
+        ),
+        (replace(CASE, source=replace(SOURCE, slices=SLICES)), "v", MODEL, Options()),
     ],
 )
 def test_a_fingerprint_tells_apart(case: Case, digest: str, model: Model, options: Options) -> None:
@@ -74,12 +85,22 @@ def test_what_changes_no_result_changes_no_fingerprint(options: Options) -> None
     assert fingerprint(CASE, "v", MODEL, options) == fingerprint(CASE, "v", MODEL, Options())
 
 
+def test_a_patient_counts_only_where_a_dicom_object_carries_it() -> None:
+    other = replace(CASE, source=replace(SOURCE, tags=SOURCE.tags | {"carried": "9"}))
+    for output, differs in (("nifti", False), ("seg", True), ("segmap", True)):
+        marks = {
+            fingerprint(each, "v", MODEL, Options(outputs=(output,))) for each in (CASE, other)
+        }
+        assert (len(marks) == 2) is differs
+
+
 def test_geometry_of_an_unknown_grid() -> None:
     assert geometry_digest(replace(CASE, grid=None)) != geometry_digest(CASE)
     assert len(geometry_digest(CASE)) == 64
 
 
-@given(st.text(min_size=1), st.integers(1, 9))
+# File names that are not UTF-8 hold surrogates.
+@given(st.text(min_size=1) | st.just("m\udcfcller"), st.integers(1, 9))
 def test_a_case_belongs_to_one_shard(key: str, count: int) -> None:
     case = replace(CASE, key=key)
     assert sum(of_shard(case, (index, count)) for index in range(1, count + 1)) == 1
@@ -104,12 +125,14 @@ def test_the_quick_key_sees_every_file(tmp_path: Path) -> None:
 
 
 def test_the_quick_key_sees_voxels_beside_a_header(tmp_path: Path) -> None:
-    for name in ("scan.mhd", "scan.raw"):
+    for name in ("scan.mhd", "voxels.raw", "scan.txt"):
         (tmp_path / name).write_text("x")
-    source = Source("mha", "", tmp_path / "scan.mhd", "scan.mhd", 2)
+    source = Source("mha", "", tmp_path / "scan.mhd", "scan.mhd", 2, data=tmp_path / "voxels.raw")
     case = replace(CASE, source=source)
     before = quick_key(case, MODEL, Options())
-    (tmp_path / "scan.raw").write_text("other")
+    (tmp_path / "scan.txt").write_text("other")
+    assert quick_key(case, MODEL, Options()) == before
+    (tmp_path / "voxels.raw").write_text("other")
     assert quick_key(case, MODEL, Options()) != before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,22 @@ from medsemi.prediction.lock import Owner, hold, hold_folder, lock_path, others_
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "SETTLE_S", 0.05)
+
+
+class _Full:
+    """A file on a disk that has no room for its content."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __enter__(self) -> _Full:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def us() -> Owner:
@@ -157,3 +175,27 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert f"E15 Output folder {tmp_path / 'absent'} cannot be written (No such" in str(
         stop.finding
     )
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_full_disk_leaves_no_lock(
+    left: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty one would keep the next run out for ten minutes."""
+
+    def opened(path: Path, *arguments: Any, **named: Any) -> Any:
+        stream = original(path, *arguments, **named)
+        return stream if stream.mode in ("r", "rb") else _Full(stream)
+
+    original = Path.open
+    if left:
+        leave(lock_path(tmp_path), replace(us(), host="elsewhere"), age=1000)
+    before = [path.name for path in tmp_path.iterdir()]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", opened)
+        stop = refused(tmp_path)
+    assert stop.finding.code == "E15"
+    assert "No space left" in stop.finding.text
+    assert [path.name for path in tmp_path.iterdir()] == before
+    with hold_folder(tmp_path):
+        pass

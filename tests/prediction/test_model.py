@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -76,3 +77,21 @@ def test_a_bundle_without_weights_blames_no_other_file(
 def test_a_wrong_key_is_told_with_its_file(tmp_path: Path) -> None:
     sentence = told(write_bundle(tmp_path / "organ", {"modality": ["MR"]}))
     assert "configs/metadata.json, key 'medsemi': 'labels' is missing" in sentence
+
+
+@pytest.mark.parametrize("call", ["read_bytes", "is_file", "is_dir"])
+def test_a_bundle_that_may_not_be_read_is_told(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as that of a colleague whose files nobody else may open."""
+    folder = write_bundle(tmp_path / "organ")
+
+    def refuse(path: Path) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, call, refuse)
+    sentence = told(folder)
+    assert (
+        "cannot be read (Permission denied); ask whoever made it for leave to read it" in sentence
+    )
+    assert str(tmp_path) not in sentence

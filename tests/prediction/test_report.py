@@ -313,6 +313,19 @@ def test_an_incomplete_run_cannot_be_overlooked(tmp_path: Path) -> None:
     assert ".tmp" not in page.source
 
 
+@pytest.mark.parametrize(
+    ("code", "why"), [("E04", "the disk is full"), ("E10", "the model cannot be run")]
+)
+@pytest.mark.parametrize(("cases", "missing"), [(3, "2 of 3 cases are"), (2, "1 of 2 cases is")])
+def test_a_run_that_was_stopped_cannot_be_overlooked(
+    code: str, why: str, cases: int, missing: str, tmp_path: Path
+) -> None:
+    FOLDER.add_case(tmp_path, "c1")
+    counts = {"outcome": {"done": 1}}
+    FOLDER.add_run(tmp_path, exit_code=2, stopped_by=code, cases=cases, counts=counts)
+    assert f"The run stopped because {why} ({code}): {missing} missing." in written(tmp_path).text
+
+
 def test_names_from_headers_and_other_models_are_pointed_out(tmp_path: Path) -> None:
     other = FOLDER.Model(Path(), "older", "0.9", "f" * 64, ("CT",), ())
     FOLDER.add_case(tmp_path, "a", model=other)

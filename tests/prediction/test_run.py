@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from medsemi.prediction import disk
+from medsemi.prediction import disk, settle
 from medsemi.prediction import run as run_module
 from medsemi.prediction.codes import DISCLAIMER, RunStopped
 from medsemi.prediction.ledger import VOLATILE
@@ -280,6 +280,36 @@ def test_a_case_that_is_not_selected_keeps_its_result(inputs: Path, model: Path,
     assert not (out / "cases" / "case01" / "seg.bin").exists()
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"outcome": "refuse", "findings": ["U01"]}, "U01"),
+        ({"outcome": "refuse", "findings": ["W07", "U01"]}, "U01"),
+        ({"fail": "network", "error": "too_large"}, "R11"),
+        ({"fail": "network", "error": "memory"}, "E01"),
+        ({"fail": "network"}, "E02"),
+        ({"fail": "reading"}, "E05"),
+        ({"fail": "reading", "error": "refused"}, ""),
+        ({"outcome": "refuse", "findings": ["U01", "R02"]}, ""),
+    ],
+)
+def test_a_repeat_that_cannot_be_done_keeps_the_earlier_result(
+    said: dict[str, Any], code: str, inputs: Path, model: Path, out: Path
+) -> None:
+    go(inputs, model, out)
+    before = records(out)["case01"]
+    say(inputs / "case01.json", **said)
+    ended, told = go(inputs, model, out)
+    assert ended == 2
+    assert told.counts["already"] == 3
+    assert (records(out)["case01"] == before) == bool(code)
+    assert (out / "cases" / "case01" / "seg.bin").exists() == bool(code)
+    kept = ("case01", "note", "Its earlier result is kept.")
+    assert (kept in told.lines) == bool(code)
+    assert (f"case case01 {kept[2]}" in (out / "run.log").read_text()) == bool(code)
+    assert not code or code in told.codes("case01")
+
+
 def test_strict_refuses_warnings(inputs: Path, model: Path, out: Path) -> None:
     say(inputs / "case01.json", findings=["W07"])
     assert go(inputs, model, out)[0] == 0
@@ -325,7 +355,7 @@ def test_a_network_that_cannot_be_loaded_is_a_model_error(
 
 def test_nothing_to_do_is_told(tmp_path: Path, model: Path, out: Path) -> None:
     (tmp_path / "in").mkdir()
-    for inputs in (tmp_path / "in", tmp_path / "absent"):
+    for inputs in (tmp_path / "in", tmp_path / "absent", tmp_path / ("x" * 300)):
         with pytest.raises(RunStopped) as stop:
             go(inputs, model, out)
         assert (stop.value.finding.code, stop.value.exit_code) == ("E12", 1)
@@ -435,7 +465,8 @@ def test_a_full_disk_stops_the_run_but_keeps_what_is_done(
     assert code == 2
     assert sorted(records(out)) == ["case00", "case01"]
     assert told.codes("-") == ["E04"]
-    assert json.loads((out / "run.json").read_text())["exit_code"] == 2
+    run = json.loads((out / "run.json").read_text())
+    assert (run["exit_code"], run["stopped_by"], run["cases"]) == (2, "E04", 4)
     assert len((out / "summary.csv").read_text().splitlines()) == 3
     assert not list((out / "cases").glob(".*"))
     shutil.rmtree(out)
@@ -451,6 +482,23 @@ def test_the_disk_is_looked_at_before(
         go(inputs, model, out)
     assert stop.value.exit_code == 4
     assert records(out) == {}
+    run = json.loads((out / "run.json").read_text())
+    assert (run["exit_code"], run["stopped_by"], run["cases"]) == (4, "E04", 4)
+    assert (out / "report.html").exists()
+
+
+def test_a_model_that_breaks_in_mid_run_is_told(inputs: Path, model: Path, out: Path) -> None:
+    say(inputs / "case02.json", fail="network", error="stopped")
+    with pytest.raises(RunStopped, match="E10"):
+        go(inputs, model, out)
+    run = json.loads((out / "run.json").read_text())
+    assert (run["exit_code"], run["stopped_by"], run["cases"]) == (1, "E10", 4)
+    assert (out / "report.html").read_text().splitlines() == sorted(records(out))
+    assert not (out / ".medsemi-reserve").exists()
+    say(inputs / "case02.json")
+    go(inputs, model, out)
+    run = json.loads((out / "run.json").read_text())
+    assert (run["exit_code"], run["stopped_by"], run["cases"]) == (0, "", 4)
 
 
 def test_a_disk_that_is_full_of_quota(inputs: Path, model: Path, out: Path) -> None:
@@ -458,6 +506,50 @@ def test_a_disk_that_is_full_of_quota(inputs: Path, model: Path, out: Path) -> N
         raise ValueError("from a library") from OSError(errno.EDQUOT, "Disk quota exceeded")
 
     assert go(inputs, model, out, stages=replace(FAKE.make_stages(), write=write))[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "ended"), [(errno.ENOSPC, "E04", 2), (errno.EACCES, "E03", 2)]
+)
+def test_a_folder_that_cannot_be_made_fails_one_case(
+    number: int,
+    code: str,
+    ended: int,
+    inputs: Path,
+    model: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = settle.new_folder
+
+    def new_folder(cases: Path, case_id: str) -> Path:
+        if case_id == "case02":
+            raise OSError(number, os.strerror(number), str(cases))
+        return make(cases, case_id)
+
+    monkeypatch.setattr(settle, "new_folder", new_folder)
+    result, told = go(inputs, model, out)
+    assert result == ended
+    assert code in told.codes("-" if code == "E04" else "case02")
+    assert {"case00", "case01"} <= set(records(out))
+    assert ("case03" in records(out)) == (code == "E03")
+
+
+def test_a_result_stands_though_its_record_cannot_be_refreshed(
+    inputs: Path, model: Path, out: Path
+) -> None:
+    go(inputs, model, out)
+    before = contents(out)
+    for path in inputs.iterdir():
+        os.utime(path, (1, 1))
+
+    def write_record(folder: Path, record: dict[str, Any]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    stages = replace(FAKE.make_stages(), write_record=write_record)
+    code, told = go(inputs, model, out, stages=stages)
+    assert (code, told.counts) == (0, {"already": 4})
+    assert contents(out) == before
 
 
 def test_a_lost_lock_stops_the_run(inputs: Path, model: Path, out: Path) -> None:
@@ -481,6 +573,61 @@ def test_a_lost_lock_stops_the_run(inputs: Path, model: Path, out: Path) -> None
     assert len(records(out)) <= 1
 
 
+def test_a_file_of_the_same_name_replaces_no_result(
+    inputs: Path, tmp_path: Path, model: Path, out: Path
+) -> None:
+    go(inputs, model, out)
+    before = contents(out)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(inputs / "case00.json", other / "case00.json")  # as if it were moved
+    say(other / "case01.json", seed=99)
+    say(other / "case02.json", fail="reading", error="refused")
+    say(other / "case03.json", outcome="skip", findings=["S05"])
+    code, told = go(other, model, out)
+    assert (code, told.counts) == (2, {"already": 1, "done": 1, "refused": 1, "skipped": 1})
+    after = contents(out)
+    assert before["cases/case00/case.json"].pop("quick_key") != after["cases/case00/case.json"].pop(
+        "quick_key"
+    )
+    assert {name: after[name] for name in before if name != "summary"} == {
+        name: each for name, each in before.items() if name != "summary"
+    }
+    second, third = sorted(set(records(out)) - {f"case0{n}" for n in range(4)})
+    assert re.fullmatch(r"case01_[0-9a-f]{6}", second)
+    assert records(out)[second]["status"] == "done"
+    assert re.fullmatch(r"case02_[0-9a-f]{6}", third)
+    assert (second, "note", "case01 is the result of another file.") in told.lines
+    assert told.codes("case00") == ["S12"]
+    (other / "case02.json").unlink()
+    _, told = go(other, model, out, stages=no_network(FAKE.make_stages()))
+    assert told.counts == {"already": 2, "skipped": 1}
+    assert told.codes(second) == ["S12"]
+    say(other / "case01.json", seed=100)
+    go(other, model, out)
+    assert sorted(records(out)) == sorted([*(f"case0{n}" for n in range(4)), second, third])
+
+
+def test_a_result_that_tells_no_place_is_replaced_as_ever(
+    inputs: Path, tmp_path: Path, model: Path, out: Path
+) -> None:
+    go(inputs, model, out)
+    for name, record in records(out).items():
+        place = record.pop("place")
+        assert re.fullmatch(r"[0-9a-f]{64}", place)
+        (out / "cases" / name / "case.json").write_text(json.dumps(record))
+    FAKE.write_inputs(tmp_path / "other", 1, seed=99)
+    assert go(tmp_path / "other", model, out)[1].counts == {"done": 1}
+    assert len(records(out)) == 4
+
+
+def test_two_results_of_one_name_are_none(inputs: Path, model: Path, out: Path) -> None:
+    say(inputs / "CASE00.json", seed=9)
+    with pytest.raises(RunStopped, match=r"E13 .*two scans would both be called CASE00;"):
+        go(inputs, model, out)
+    assert records(out) == {}
+
+
 def test_a_broken_report_is_told_and_changes_no_result(
     inputs: Path, model: Path, out: Path
 ) -> None:
@@ -491,6 +638,25 @@ def test_a_broken_report_is_told_and_changes_no_result(
     assert code == 0
     assert told.codes("-") == ["E03"]
     assert (out / "summary.csv").exists()
+
+
+@pytest.mark.parametrize(("code", "said"), [("E11", []), ("E15", ["E03"])])
+def test_only_another_shard_excuses_from_the_report(
+    code: str,
+    said: list[str],
+    inputs: Path,
+    model: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def hold(path: Path) -> Any:
+        raise RunStopped(code, 4, out="out", why="No space left on device", host="h", pid=1)
+
+    monkeypatch.setattr(run_module, "hold", hold)
+    ended, told = go(inputs, model, out)
+    assert ended == 0
+    assert told.codes("-") == said
+    assert not said or "(No space left on device)" in told.lines[-1][2]
 
 
 def test_leftovers_of_a_killed_run_are_removed(inputs: Path, model: Path, out: Path) -> None:

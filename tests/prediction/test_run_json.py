@@ -15,14 +15,30 @@ from medsemi.prediction.run_json import RunFacts, exit_code, merge_runs, run_fil
 MODEL = Model(Path("/somewhere/bundle"), "bundle", "1.0", "abc", ("CT",), ())
 
 
-def write(out: Path, shard: tuple[int, int], code: int, outcomes: dict[str, str]) -> Any:
+def write(
+    out: Path,
+    shard: tuple[int, int],
+    code: int,
+    outcomes: dict[str, str],
+    known: int = 0,
+    stopped: str = "",
+) -> Any:
     for case_id, outcome in outcomes.items():
         folder = out / "cases" / case_id
         folder.mkdir(parents=True, exist_ok=True)
         record = {"status": outcome, "class": "volume", "codes": [{"code": "W07"}]}
         (folder / "case.json").write_text(json.dumps(record))
     facts = RunFacts(
-        f"s{shard[0]}", f"e{shard[0]}", MODEL, Options(shard=shard), "cpu", outcomes, 2, code
+        f"s{shard[0]}",
+        f"e{shard[0]}",
+        MODEL,
+        Options(shard=shard),
+        "cpu",
+        outcomes,
+        2,
+        code,
+        known or len(outcomes),
+        stopped,
     )
     write_run(out, facts)
     return json.loads((out / run_file(shard, ".json")).read_text())
@@ -66,9 +82,18 @@ def test_shards_are_merged(tmp_path: Path) -> None:
     assert (merged["start"], merged["end"], merged["exit_code"]) == ("s1", "e3", 2)
     assert merged["counts"]["outcome"] == {"done": 1, "failed": 1, "refused": 1}
     assert merged["options"]["shard"] == [1, 1]
-    write(tmp_path, (2, 3), 130, {})
+    assert (merged["cases"], merged["stopped_by"]) == (3, "")
+    write(tmp_path, (2, 3), 130, {}, 5, "E04")
     merge_runs(tmp_path, 3)
-    assert json.loads((tmp_path / "run.json").read_text())["exit_code"] == 130
+    merged = json.loads((tmp_path / "run.json").read_text())
+    assert (merged["exit_code"], merged["cases"], merged["stopped_by"]) == (130, 8, "E04")
+
+
+def test_a_part_that_stopped_leaves_no_success(tmp_path: Path) -> None:
+    write(tmp_path, (1, 2), 0, {"a": "done"})
+    write(tmp_path, (2, 2), 4, {}, 5, "E04")
+    merge_runs(tmp_path, 2)
+    assert json.loads((tmp_path / "run.json").read_text())["exit_code"] == 2
 
 
 def test_without_shards_nothing_is_merged(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import runpy
 import shutil
@@ -175,6 +176,47 @@ def test_twenty_kills_change_no_byte(
     assert contents(out) == expected
     assert summary(out) == summary(whole)
     assert not list((out / "cases").glob(".*"))
+
+
+def test_a_corrected_patient_reaches_the_seg(tmp_path: Path, shared: Path, model: Path) -> None:
+    inputs = tmp_path / "in"
+    shutil.copytree(shared / "data" / "dicom" / "ct_tiny_volume", inputs)
+    out = tmp_path / "out"
+    uids = set()
+    for name in ("WRONG^NAME", "RIGHT^NAME"):
+        for path in sorted(inputs.iterdir()):
+            image = pydicom.dcmread(path, force=True)
+            image.PatientName = name
+            image.save_as(path)
+        assert predict([inputs], model, out, Options(device="cpu"), Silent()) == 0
+        (path,) = out.glob("cases/*/seg.dcm")
+        seg = pydicom.dcmread(path)
+        assert str(seg.PatientName) == name
+        uids.add(seg.SOPInstanceUID)
+    assert len(uids) == 2
+
+
+def test_names_that_are_no_utf8_end_no_run(tmp_path: Path, shared: Path) -> None:
+    """Of inputs, of the model and of the results, on a screen that takes nothing else."""
+    folder = tmp_path / os.fsdecode(b"M\xfcller")
+    folder.mkdir()
+    shutil.copy(shared / "data" / "dicom" / "nifti" / "good.nii.gz", folder)
+    shutil.copy(folder / "good.nii.gz", folder / os.fsdecode(b"ct_\xe4.nii.gz"))
+    (folder / os.fsdecode(b"\xf6.dcm")).write_bytes(b"no image")
+    model = REAL.write_model(tmp_path / os.fsdecode(b"b\xfcndel"))
+    out = tmp_path / os.fsdecode(b"\xfcber")
+    command = [sys.executable, "-m", "medsemi.cli.main", "predict", folder, "--model", model]
+    ended = subprocess.run(
+        [*command, "--out", out, "--device", "cpu"],
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (2, b"")
+    assert b"report.html" in ended.stdout
+    assert [row["status"] for row in summary(out)].count("done") == 2
+    assert json.loads((out / "run.json").read_text())["bundle"]["name"] == "b\\udcfcndel"
+    assert "model b\\udcfcndel" in (out / "run.log").read_text()
 
 
 def test_a_patient_is_named_in_no_file_but_the_seg(

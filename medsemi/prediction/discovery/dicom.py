@@ -19,7 +19,7 @@ from medsemi.prediction.discovery import elements, objects
 from medsemi.prediction.discovery.header import Header
 from medsemi.prediction.discovery.pixel_length import PixelElement, is_short
 from medsemi.prediction.discovery.planes import planes
-from medsemi.prediction.discovery.tags import PIXELS, READ, TAG, TRANSFER_SYNTAX
+from medsemi.prediction.discovery.tags import CARRIED, PIXELS, READ, TAG, TRANSFER_SYNTAX
 
 # A common header ends in the first; one larger than the last belongs to no image that we know.
 CHUNKS = (1 << 16, 1 << 20, 1 << 24, 1 << 26)
@@ -150,6 +150,8 @@ def _header(
     def text(keyword: str) -> str:
         return elements.text(dataset, TAG[keyword])
 
+    # First of all: what asks for a text converts it.
+    carried = elements.digest(dataset, [TAG[keyword] for keyword in CARRIED])
     sop_class = text("SOPClassUID")
     if not sop_class:
         raise UnreadableFileError("no SOP class")
@@ -183,7 +185,7 @@ def _header(
         burned_in=text("BurnedInAnnotation").upper() == "YES",
         lossy=text("LossyImageCompression") == "01" or syntax in objects.LOSSY_SYNTAXES,
         has_table=bool(elements.items(dataset, TAG["ModalityLUTSequence"])),
-        tags=_tags(dataset),
+        tags=_tags(dataset) | {"carried": carried},
         frames=planes(dataset, path, (rows, columns), frames) if is_image else (),
     )
 

@@ -6,9 +6,10 @@ character set go through pydicom.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -38,6 +39,17 @@ def free_text(dataset: Dataset, tag: int) -> str:
         return str(dataset[tag].value or "").strip() if tag in dataset else ""
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return ""
+
+
+def digest(dataset: Dataset, tags: Iterable[int]) -> str:
+    """SHA-256 over the bytes of some elements, whatever their character set; absent ones count too.
+
+    Args:
+        dataset: as it was read, with no element converted.
+        tags: of the elements.
+    """
+    values = [_raw(dataset, tag) for tag in tags]
+    return hashlib.sha256(repr(values).encode(errors="backslashreplace")).hexdigest()
 
 
 def numbers(dataset: Dataset, tag: int, count: int | None = None) -> tuple[float, ...] | None:

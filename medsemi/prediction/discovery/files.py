@@ -54,12 +54,11 @@ def find_files(inputs: Sequence[Path]) -> list[Found]:
         inputs: folders and files.
 
     Raises:
-        RunStopped: E12 if an input does not exist.
+        RunStopped: E12 if an input does not exist, or cannot be looked at.
     """
     found: dict[str, Found] = {}
     for number, root in enumerate(inputs):
-        if not root.exists():
-            raise RunStopped("E12", why=f"{root.name or root} does not exist")
+        check_there(root)
         if root.is_dir():
             files = _walk(root, number)
         else:
@@ -71,6 +70,21 @@ def find_files(inputs: Sequence[Path]) -> list[Found]:
     return list(found.values())
 
 
+def check_there(path: Path) -> None:
+    """Refuse an input that does not exist, or cannot be looked at.
+
+    Raises:
+        RunStopped: E12.
+    """
+    try:
+        there = path.exists()
+    except OSError as error:
+        why = f"{path.name or path} cannot be looked at ({error.strerror})"
+        raise RunStopped("E12", why=why) from error
+    if not there:
+        raise RunStopped("E12", why=f"{path.name or path} does not exist")
+
+
 def _walk(root: Path, number: int) -> Iterator[Found]:
     closed: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=closed.append):
@@ -79,7 +93,7 @@ def _walk(root: Path, number: int) -> Iterator[Found]:
         folders[:] = sorted(name for name in folders if name not in hidden)
         for name in sorted([*names, *(hidden - {*names})]):
             path = here / name
-            if name in hidden or path.is_file():
+            if name in hidden or _is_file(path):
                 relative = path.relative_to(root).as_posix()
                 yield Found(path, relative, number, here == root, name in hidden)
     for error in closed:
@@ -88,14 +102,22 @@ def _walk(root: Path, number: int) -> Iterator[Found]:
 
 
 def _is_passed_over(path: Path) -> bool:
-    return path.name.startswith(".") or path.is_symlink() or _holds_results(path)
+    with suppress(OSError):
+        return path.name.startswith(".") or path.is_symlink() or _holds_results(path)
+    return False
 
 
 def _holds_results(path: Path) -> bool:
     """Whether an earlier run wrote into this folder: label maps are no scans."""
-    with suppress(OSError):
-        return (path / "cases").is_dir() and holds_results(path)
-    return False
+    return (path / "cases").is_dir() and holds_results(path)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether this is a file, or may be one: its folder can be listed and not entered."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def content_of(file: Found) -> Content:

@@ -109,7 +109,7 @@ class Header:
         burned_in: whether text is burned into the image, as the header says.
         lossy: whether the image was compressed with loss.
         has_table: whether a modality lookup table replaces slope and intercept.
-        tags: see `medsemi.prediction.case.Source`, and patient_id and study_date.
+        tags: see `medsemi.prediction.case.Source`, and patient_id and study_date; carried is of this file.
         frames: its planes; one without place where only the object as a whole is known.
     """
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from medsemi.prediction.discovery.draft import Draft
 
@@ -23,11 +25,38 @@ def case_ids(drafts: Sequence[Draft], names: str) -> list[str]:
     Returns:
         A name for each, as a folder may be called on any file system.
     """
-    wanted = [case_id(draft, names) for draft in drafts]
-    count = Counter(name.casefold() for name in wanted)
+    return unique([(draft, case_id(draft, names)) for draft in drafts])
+
+
+def unique(named: Sequence[tuple[Draft, str]]) -> list[str]:
+    """Names that no file system takes for one another; those that are so already stay.
+
+    Args:
+        named: cases, each with the name that it is to have.
+    """
+    count = Counter(name.casefold() for _, name in named)
     return [
-        name if count[name.casefold()] == 1 else _with_suffix(name, draft)
-        for name, draft in zip(wanted, drafts, strict=True)
+        name if count[name.casefold()] == 1 else _with_suffix(name, draft) for draft, name in named
+    ]
+
+
+def told_apart(drafts: Sequence[Draft]) -> list[Draft]:
+    """Files of one name, from several INPUTs, with their places in their identities.
+
+    Their names are all that is known of files that are not DICOM; all others stay what they are.
+
+    Args:
+        drafts: all cases of a run.
+    """
+    paths: dict[str, set[Path]] = defaultdict(set)
+    for draft in drafts:
+        if draft.source.kind != "dicom":
+            paths[draft.group].add(draft.source.path)
+    return [
+        replace(draft, group=f"{draft.group}|{draft.source.path.resolve()}")
+        if draft.source.kind != "dicom" and len(paths[draft.group]) > 1
+        else draft
+        for draft in drafts
     ]
 
 

@@ -87,7 +87,8 @@ def read_itk_header(path: Path, name: str, kind: Literal["nrrd", "mha"], direct:
     except Exception as error:
         raise UnreadableFileError(type(error).__name__) from error
     findings = () if finding is None else (finding,)
-    return WholeFile(path, name, kind, said.shape[:3], affine, findings, direct)
+    data = None if said.data == path else said.data
+    return WholeFile(path, name, kind, said.shape[:3], affine, findings, direct, data)
 
 
 def _checked(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from medsemi.prediction.discovery.dicom import UnreadableFileError, read_header
 from medsemi.prediction.discovery.draft import Draft
 from medsemi.prediction.discovery.files import Found, content_of, find_files
 from medsemi.prediction.discovery.header import Header
-from medsemi.prediction.discovery.identity import case_ids
+from medsemi.prediction.discovery.identity import case_ids, told_apart, unique
 from medsemi.prediction.discovery.itk_files import read_itk_header
 from medsemi.prediction.discovery.nifti import read_nifti_header
 from medsemi.prediction.discovery.series import Series
@@ -77,7 +77,7 @@ def discover(
     files = find_files(inputs)
     with silence:
         seen = list(_look_at_all(files, options.workers, progress))
-        drafts = _drafts(seen, options, model.min_slices if model else LEAST_SLICES)
+        drafts = told_apart(_drafts(seen, options, model.min_slices if model else LEAST_SLICES))
     ignored = tuple(
         (file.name, Finding("S01")) for file, what in zip(files, seen, strict=True) if what is None
     )
@@ -87,9 +87,11 @@ def discover(
         file.root for file, what in zip(files, seen, strict=True) if isinstance(what, Header)
     }
     roots = {str(file.path): file.root for file in files}
+    gathered = selection.gather(drafts, case_ids(drafts, options.names))
+    # The volumes of a file that are joined leave their numbers, and may meet another name.
     cases = [
         decide(draft, name, selection, roots[str(draft.source.path)] not in with_dicom)
-        for draft, name in selection.gather(drafts, case_ids(drafts, options.names))
+        for (draft, _), name in zip(gathered, unique(gathered), strict=True)
     ]
     return Scan(tuple(cases), ignored, len(files))
 
@@ -136,8 +138,12 @@ def _drafts(seen: Sequence[_Seen], options: Options, least: int) -> list[Draft]:
             drafts += what.drafts(options, least)
         elif what is not None:
             drafts.append(_damaged(what.file))
-    for headers in series.values():
-        drafts += Series(_series_key(headers), headers, options, least).drafts()
+    keys = Counter(map(_series_key, series.values()))
+    for (study, where), headers in series.items():
+        key = _series_key(headers)
+        # Copies without identifiers in several INPUTs, or studies that share a series UID.
+        apart = f"{key}|{study}|{where}" if keys[key] > 1 else key
+        drafts += Series(apart, headers, options, least).drafts()
     return drafts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def dicom_source(
         slices=slices,
         volume=volume,
         volume_key=volume_key,
-        tags=_tags(first),
+        tags={**_tags(first), "carried": _carried(headers)},
     )
 
 
@@ -54,6 +55,12 @@ def _tags(header: Header) -> Mapping[str, Any]:
         "frame_of_reference_uid": reference,
         "transfer_syntax": header.transfer_syntax,
     }
+
+
+def _carried(headers: Sequence[Header]) -> str:
+    """Of all files together: any of them may have been corrected."""
+    parts = sorted({header.tags.get("carried", "") for header in headers})
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 _ONLY_FOR_NAMES = {"patient_id", "study_date"}

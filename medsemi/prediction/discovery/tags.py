@@ -5,14 +5,20 @@ from __future__ import annotations
 from pydicom.datadict import tag_for_keyword
 from pydicom.tag import BaseTag
 
+# What a DICOM SEG repeats of patient and study.
+CARRIED = (
+    *("SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
 _OF_OBJECTS = (
-    *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate"),
-    *("Modality", "ConversionType", "Manufacturer", "SeriesDescription", "PatientID"),
+    *("ImageType", "SOPClassUID", "SOPInstanceUID"),
+    *("Modality", "ConversionType", "Manufacturer", "SeriesDescription"),
     *("PatientPosition", "BodyPartExamined", "StudyInstanceUID", "SeriesInstanceUID"),
     *("SeriesNumber", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
     *("Rows", "Columns", "BitsAllocated", "BurnedInAnnotation", "LossyImageCompression"),
     *("ModalityLUTSequence", "DirectoryRecordSequence", "FrameOfReferenceUID"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *CARRIED,
 )
 _OF_FRAMES = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),

@@ -39,6 +39,7 @@ class WholeFile:
         affine: (4, 4), from indices to LPS, mm; None where the header does not say.
         findings: of its format.
         direct: whether the user named the file or its folder.
+        data: the file of the voxels, where `path` is that of their header alone; else None.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class WholeFile:
     affine: NDArray[np.float64] | None
     findings: tuple[Finding, ...]
     direct: bool
+    data: Path | None = None
 
     def drafts(self, options: Options, least: int) -> list[Draft]:
         """The cases: one for each volume.
@@ -89,14 +91,15 @@ class WholeFile:
         volume: int | None,
         volumes: int,
     ) -> Draft:
-        key = "" if volume is None else "order"
+        key, files = "" if volume is None else "order", 1 if self.data is None else 2
+        source = Source(self.kind, "", self.path, self.name, files, (), volume, key, data=self.data)
         return Draft(
             group=self.name,
             volume="" if volume is None else f"{key}={volume + 1}",
             volumes=volumes,
             category=next((name for name in CLASSES if name in flags), "volume"),
             flags=tuple(name for name in CLASSES if name in flags),
-            source=Source(self.kind, "", self.path, self.name, 1, (), volume, key),
+            source=source,
             findings=tuple(findings),
             grid=grid,
             geometry=geometry,

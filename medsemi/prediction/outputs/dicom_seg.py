@@ -172,7 +172,8 @@ def _series_number(first: Dataset) -> int:
 
 def _uid(fingerprint: str, case: Case, kind: Kind, part: str) -> highdicom.UID:
     """Equal for equal results of the same series: a UUID made from a name, under root 2.25."""
-    name = f"{fingerprint}|{case.key}|{kind}|{part}"
+    key = case.key.encode(errors="backslashreplace").decode()  # it may hold a name that is no UTF-8
+    name = f"{fingerprint}|{key}|{kind}|{part}"
     return highdicom.UID.from_uuid(str(uuid.uuid5(UID_NAMESPACE, name)))
 
 

@@ -102,7 +102,8 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """
     with write_atomically(folder / RECORD) as path:
         text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        # In JSON, the escape of what is no UTF-8 stands for just that.
+        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 @cache

@@ -208,7 +208,7 @@ def write_volumes_csv(path: Path, measures: Sequence[StructureMeasures]) -> None
     Raises:
         OSError: if the file cannot be written.
     """
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         lines = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         lines.writeheader()
         lines.writerows(asdict(each) for each in measures)

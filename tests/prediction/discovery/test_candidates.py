@@ -226,6 +226,75 @@ def test_names_are_unique_on_every_file_system(tmp_path: Path, cases_of: Find) -
     assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,85}", name) for name in names)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"PatientName": "M\xfcller^Eva"},
+        {"PatientName": "M\xf6ller^Eva"},
+        {"PatientID": "2"},
+        {"PatientBirthDate": "19700101"},
+        {"AccessionNumber": "A1"},
+    ],
+)
+def test_what_a_segmentation_carries_is_known_as_a_digest(
+    changed: dict[str, str], write_image: Callable[..., Path], tmp_path: Path, cases_of: Find
+) -> None:
+    usual = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Maller^Eva", "PatientID": "1"}
+
+    def carried(**elements: str) -> str:
+        for z in range(3):
+            write_image(str(z), z, **(usual | (elements if z == 1 else {})))
+        (case,) = cases_of(tmp_path)
+        assert "Eva" not in str(case.source.tags)
+        return str(case.source.tags["carried"])
+
+    before = carried()
+    assert carried() == before
+    assert re.fullmatch(r"[0-9a-f]{64}", before)
+    first = carried(**changed)
+    assert first != before
+    assert "PatientName" not in changed or carried(PatientName="M\xe4ller^Eva") not in (
+        before,
+        first,
+    )
+
+
+@pytest.mark.parametrize("names", ["auto", "path", "hash"])
+def test_files_of_one_name_in_several_inputs_are_told_apart(
+    names: str, tmp_path: Path, cases_of: Find
+) -> None:
+    inputs = [tmp_path / "p1", tmp_path / "p2", tmp_path / "p3"]
+    for folder in inputs:
+        write_nifti(folder / "ct.nii.gz", 4, 4, 12)
+        write_nifti(folder / "four.nii", 4, 4, 12, 2)
+        write_nifti(folder / "many.nii", 4, 4, 12, 9)
+        (folder / "bad.nii").write_bytes(b"no image")
+    write_nifti(inputs[0] / "alone.nii", 4, 4, 12)
+    # Joined, the volumes of many.nii would be called like this file.
+    write_nifti(inputs[0] / "many.nii.gz", 4, 4, 12)
+    cases = cases_of(*inputs, names=names)
+    assert len(cases) == len({case.case_id.casefold() for case in cases}) == 3 * 5 + 2
+    assert len({case.key for case in cases}) == 3 * 5 + 2
+    again = cases_of(*reversed(inputs), names=names)
+    assert {c.case_id: c.source.path for c in again} == {c.case_id: c.source.path for c in cases}
+    alone = {case.source.name: case.case_id for case in cases_of(inputs[0], names=names)}
+    (kept,) = (case.case_id for case in cases if case.source.name == "alone.nii")
+    assert kept == alone["alone.nii"]
+    assert names == "hash" or (kept, alone["ct.nii.gz"]) == ("alone", "ct")
+
+
+@pytest.mark.parametrize("uids", [{"SeriesInstanceUID": ""}, {}])
+def test_series_of_one_identity_are_told_apart(
+    uids: dict[str, str], write_image: Callable[..., Path], tmp_path: Path, cases_of: Find
+) -> None:
+    for number in (1, 2):
+        for z in range(3):
+            study = {} if uids else {"StudyInstanceUID": f"1.2.{number}"}
+            write_image(f"p{number}/{z}", z, SOPInstanceUID="", **study, **uids)
+    cases = cases_of(tmp_path / "p1", tmp_path / "p2")
+    assert len({case.case_id for case in cases}) == len({case.key for case in cases}) == 2
+
+
 def test_copies_that_differ_only_in_place_are_a_conflict(
     write_image: Callable[..., Path], tmp_path: Path, cases_of: Find
 ) -> None:
@@ -262,5 +331,7 @@ def test_pixels_are_compared_only_where_bytes_differ(
 def test_inputs_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(RunStopped, match="E12"):
         discover([tmp_path / "absent"], Options())
+    with pytest.raises(RunStopped, match=r"E12 .*x cannot be looked at \(File name too long\)"):
+        discover([tmp_path / ("x" * 300)], Options())
     scan = discover([tmp_path], Options())
     assert (scan.cases, scan.files) == ((), 0)

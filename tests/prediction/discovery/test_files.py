@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from medsemi.data.writing import write_nifti
 from medsemi.prediction.discovery.scan import discover
@@ -25,3 +28,29 @@ def test_results_of_an_earlier_run_are_no_scans(tmp_path: Path) -> None:
         scan = discover([tmp_path], Options())
         assert [case.source.name for case in scan.cases] == ["scan.nii.gz"]
         assert [name for name, _ in scan.ignored] == ["results"]
+
+
+def test_a_folder_that_may_be_listed_but_not_entered_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its names can be read, and nothing behind them."""
+    closed = tmp_path / "closed"
+    (closed / "below").mkdir(parents=True)
+    (closed / "scan.nii").write_bytes(b"unseen")
+    write_nifti(tmp_path / "scan.nii.gz", np.zeros((8, 8, 8), np.float32), np.eye(4))
+
+    def guard(of: Any) -> Any:
+        def guarded(path: Path, *arguments: Any, **named: Any) -> Any:
+            if closed in path.parents:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return of(path, *arguments, **named)
+
+        return guarded
+
+    for name in ("stat", "open"):
+        monkeypatch.setattr(Path, name, guard(getattr(Path, name)))
+    cases = discover([tmp_path], Options()).cases
+    assert {case.source.name: case.codes for case in cases} == {
+        "scan.nii.gz": ("W07",),
+        "closed/scan.nii": ("U01",),
+    }

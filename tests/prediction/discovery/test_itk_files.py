@@ -57,6 +57,9 @@ def test_a_file_lies_where_itk_puts_it(
         assert (case.grid.affine @ [*index, 1])[:3] == pytest.approx(there, abs=1e-4)
     # The voxels of a header of its own are no image by themselves.
     assert len(scan.ignored) == (name in {"x.nhdr", "x.mhd"})
+    beside = next((ignored for ignored, _ in scan.ignored), None)
+    assert case.source.data == (beside and tmp_path / beside)
+    assert case.source.files == 1 + len(scan.ignored)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,18 @@ def test_probabilities_are_one_volume_per_class(tmp_path: Path) -> None:
     assert written.header.get_data_dtype() == np.float32
     np.testing.assert_array_equal(np.moveaxis(written.get_fdata(), -1, 0), chances)
     np.testing.assert_allclose(written.affine, GRID.affine_ras, rtol=1e-6)
+
+
+def test_probabilities_are_not_read_back_all_at_once(tmp_path: Path) -> None:
+    chances = np.random.default_rng(1).random((24, 64, 64, 32)).astype(np.float16)
+    write_probabilities(tmp_path / "p.nii.gz", chances, Grid(chances.shape[1:], GRID.affine))
+    tracemalloc.start()
+    try:
+        last = np.moveaxis(chances, 0, -1)
+        labelmap._check(tmp_path / "p.nii.gz", last, Grid(chances.shape[1:], GRID.affine))
+        assert tracemalloc.get_traced_memory()[1] < 6 * chances[0].size * 4
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
