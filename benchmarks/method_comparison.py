@@ -217,7 +217,8 @@ def measured(method: str) -> str:
         [
             *lines,
             "",
-            "Validation cases, last checkpoint, mean ± SD over seeds; the difference with its 95 % interval.",
+            "Validation cases, last checkpoint, mean ± SD over seeds; the difference with its 95 % interval. The"
+            " page of each table says whose minutes can be compared; millimetres of the heart are nominal.",
         ]
     )
 
