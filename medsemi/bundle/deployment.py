@@ -62,7 +62,7 @@ def deploy(
     if os.environ.get("RANK", "0") != "0":
         return None
     source, stage = Path(bundle_root), Path(stage_dir)
-    target, building = stage / "bundle", stage / f".bundle-{os.getpid()}"
+    target, building = stage / "bundle", stage / ".bundle"  # the latter may be left by a kill
     shutil.rmtree(building, ignore_errors=True)
     for name in COPIED:
         if (source / name).is_file():

@@ -62,7 +62,7 @@ def test_the_bundle_holds_what_the_run_was_trained_with(
     }  # fmt: skip
     assert (folder / "LICENSE").is_file()
     assert (folder / "configs" / "inference.yaml").is_file()
-    assert not list(stage.glob(".bundle-*"))
+    assert not list(stage.glob(".bundle*"))
 
 
 def test_the_bundle_can_be_read_by_those_who_predict(
@@ -132,6 +132,15 @@ def test_ranges_span_the_training_images_and_no_others(
     assert ranges
     for least, greatest in ranges.values():
         assert least <= greatest < 1e6
+
+
+def test_what_a_kill_left_is_cleared_away(stage: Path, data: Path, manifest: Manifest) -> None:
+    (stage / ".bundle" / "models").mkdir(parents=True)
+    (stage / ".bundle" / "models" / "old.pt").write_text("half")
+    folder = deploy(BUNDLE, stage, data, manifest)
+    assert folder is not None
+    assert not (folder / "models" / "old.pt").exists()
+    assert not (stage / ".bundle").exists()
 
 
 def test_a_second_time_replaces_the_first(stage: Path, data: Path, manifest: Manifest) -> None:
