@@ -306,7 +306,7 @@ def _write_cases(path: Path, scores: Sequence[CaseScore]) -> None:
 def _cell(value: float | bool) -> str:
     if isinstance(value, bool):
         return str(int(value))
-    return "" if np.isnan(value) else repr(value)
+    return "" if np.isnan(value) else repr(float(value))
 
 
 def _write_summary(

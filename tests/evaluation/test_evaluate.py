@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +215,18 @@ def test_extra_metrics_are_computed_where_they_are_asked_for(tmp_path: Path) -> 
     old = json.loads((tmp_path / "plain" / "summary.json").read_text())
     assert list(old) == ["cases", "classes", "networks", "conventions"]
     assert set(old["networks"]["student"]["overall"]["metrics"]) == set(METRICS)
+
+
+def test_every_cell_of_the_table_is_a_plain_number(tmp_path: Path) -> None:
+    case = volume("a")
+    spacing = tuple(np.array([1.0, 1.0, 2.0]))  # as an affine gives it
+    asked = ("surface_dice", "volume_error", "centerline_dice", "canals")
+    settings = ({"student": Reader()}, [replace(case, spacing=spacing)], INFERENCE, CLASSES)
+    evaluate_cases(*settings, tmp_path, "cpu", extra=asked)
+    for row in rows(tmp_path):
+        assert row["volume_error_ml"] == "0.0"
+        for column, cell in row.items():
+            assert column in ("case_id", "network", "class") or not cell or float(cell) >= 0
 
 
 def test_an_unknown_extra_metric_is_refused_before_anything_runs(tmp_path: Path) -> None:
