@@ -30,7 +30,7 @@ def decide_on_reference(
     Returns:
         Labels, (*space) of the reference.
     """
-    logits = probabilities[0].clamp(min=LEAST_PROBABILITY).log()
+    logits = probabilities[0].clamp(min=LEAST_PROBABILITY).log_()  # one copy of all classes
     return labels_on(logits, _grid(volume), _grid(reference)).astype(np.uint8)
 
 

@@ -88,5 +88,6 @@ def told_classes(network: nn.Module, shape: Sequence[int], device: torch.device)
     devices = [device] if device.type == "cuda" else []
     # A training must be the same whether it was asked or not.
     with torch.no_grad(), evaluating(network), torch.random.fork_rng(devices):
-        output = network(torch.zeros(1, *shape, device=device))
+        # Not called but its forward: a compiled network would be compiled for this one window.
+        output = network.forward(torch.zeros(1, *shape, device=device))
     return int(output.shape[1]) if isinstance(output, Tensor) else None

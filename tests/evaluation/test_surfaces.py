@@ -20,10 +20,14 @@ def box(first: int, edge: int = 4) -> np.ndarray:
     return mask
 
 
-@pytest.mark.parametrize(("edge_mm", "expected"), [(0.9, 1.0), (1.9, 1.0), (1.0, 1.0)])
-def test_a_shift_within_the_tolerance_does_not_count(edge_mm: float, expected: float) -> None:
-    found = surface_dice(box(3), box(4), (edge_mm, 1.0, 1.0))
-    assert found == {"surface_dice_2mm": expected}
+@pytest.mark.parametrize("edge_mm", [0.9, 1.0, 1.9, 2.0])
+def test_a_shift_within_the_tolerance_does_not_count(edge_mm: float) -> None:
+    assert surface_dice(box(3), box(4), (edge_mm, 1.0, 1.0)) == {"surface_dice_2mm": 1.0}
+
+
+def test_part_of_a_surface_beyond_the_tolerance_counts() -> None:
+    share = surface_dice(box(3), box(4), (2.5, 1.0, 1.0))["surface_dice_2mm"]
+    assert 0 < share < 1
 
 
 def test_a_shift_beyond_the_tolerance_counts_by_its_millimetres() -> None:
