@@ -17,8 +17,10 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -61,12 +63,18 @@ class Trial:
         """The file that keeps its result."""
         return RECORDS / self.board / f"{self.name}-{seed}.json"
 
+    @cached_property
+    def settings_digest(self) -> str:
+        """SHA-256 (hex) of the merged configuration as it is today."""
+        with TemporaryDirectory() as folder:
+            return plan_of(self, 0, ROOT, Path(folder)).settings_digest
+
     def known(self, seed: int) -> dict[str, Any] | None:
         """Its result; None if there is none, or of other settings."""
         if not self.record(seed).is_file():
             return None
         found: dict[str, Any] = json.loads(self.record(seed).read_text(encoding="utf-8"))
-        same = (found["method"], found["overrides"]) == (self.method, dict(self.overrides))
+        same = (found["method"], found["settings_digest"]) == (self.method, self.settings_digest)
         return found if same else None
 
 
@@ -94,8 +102,13 @@ def plan_of(trial: Trial, seed: int, dataset: Path, runs: Path) -> Plan:
         output=output,
         methods=(trial.method,),
         seeds=(seed,),
-        overlays=(*board["overlays"], str(overlay)),
+        overlays=(*map(_overlay, board["overlays"]), str(overlay)),
     )
+
+
+def _overlay(name: str) -> str:
+    """A file of this repository by its path, one of the bundle by its name."""
+    return str(ROOT / name) if "/" in name else name
 
 
 def run(trial: Trial, seed: int, dataset: Path, runs: Path) -> None:

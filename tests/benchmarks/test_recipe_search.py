@@ -1,0 +1,44 @@
+"""Which records of the search count; no score of them is asserted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import recipe_search
+
+    monkeypatch.setattr(recipe_search, "RECORDS", tmp_path)
+    return recipe_search
+
+
+def test_a_record_counts_for_its_method_and_the_settings_of_today(benchmark: ModuleType) -> None:
+    trial = benchmark.trials("cardiac_7")["supervised_upright"]
+    assert trial.known(0) is None
+    path = trial.record(0)
+    path.parent.mkdir()
+    record = {"method": trial.method, "settings_digest": trial.settings_digest}
+    path.write_text(json.dumps(record))
+    assert trial.known(0) == record
+    assert trial.known(1) is None
+    assert replace(trial, overrides={**trial.overrides, "norm": "batch"}).known(0) is None
+    assert replace(trial, method="bcp").known(0) is None
+    path.write_text(json.dumps({**record, "settings_digest": "of an older configuration"}))
+    assert trial.known(0) is None
+
+
+def test_every_board_has_a_plan_for_every_trial(benchmark: ModuleType, tmp_path: Path) -> None:
+    for board in ("cardiac_7", "cardiac_3", "left_atrium_8", "left_atrium_8_short"):
+        found = benchmark.trials(board)
+        trained = [(trial.method, trial.settings_digest) for trial in found.values()]
+        assert len(set(trained)) == len(found), board
+        assert all(trial.record(0).is_relative_to(tmp_path) for trial in found.values())
