@@ -8,13 +8,14 @@ Usage: python fake_run.py MODEL OUT PAUSE SHARD INPUT...
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ import numpy as np
 from medsemi.prediction.case import Case, Grid, Segmentation, Source, Volume
 from medsemi.prediction.codes import CaseRefused, Finding, RunStopped
 from medsemi.prediction.console import Silent
-from medsemi.prediction.ledger import RECORD, geometry_digest
+from medsemi.prediction.ledger import RECORD, VOLATILE, geometry_digest
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
 from medsemi.prediction.run import predict
@@ -188,6 +189,71 @@ def write_inputs(folder: Path, count: int, **said: Any) -> Path:
     for number in range(count):
         (folder / f"case{number:02d}.json").write_text(json.dumps({"seed": number, **said}))
     return folder
+
+
+class Told:
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, str]] = []
+        self.stages: list[tuple[str, str]] = []
+        self.counts: dict[str, int] = {}
+        self.cases = self.looked_at = self.ended = 0
+
+    def files(self, count: int) -> None:
+        self.looked_at = count
+
+    def begin(self, cases: int) -> None:
+        self.cases = cases
+
+    def stage(self, case_id: str, stage: str) -> None:
+        self.stages.append((case_id, stage))
+
+    def part(self, case_id: str, done: float) -> None:
+        self.stages.append((case_id, f"{done:.0%}"))
+
+    def say(self, case_id: str, code: str, sentence: str) -> None:
+        self.lines.append((case_id, code, sentence))
+
+    def finished(self, case_id: str) -> None:
+        self.ended += 1
+
+    def end(self, counts: Mapping[str, int]) -> None:
+        self.counts = dict(counts)
+
+    def codes(self, case_id: str) -> list[str]:
+        return [code for case, code, _ in self.lines if case == case_id]
+
+
+def say(path: Path, **said: Any) -> None:
+    """Write what an input says of itself."""
+    path.write_text(json.dumps(said))
+
+
+def records(out: Path) -> dict[str, Any]:
+    return {p.parent.name: json.loads(p.read_text()) for p in out.glob("cases/*/case.json")}
+
+
+def contents(out: Path) -> dict[str, Any]:
+    """All files of all cases, without what differs from run to run."""
+    found: dict[str, Any] = {}
+    for path in sorted(p for p in (out / "cases").rglob("*") if p.is_file()):
+        name = str(path.relative_to(out))
+        found[name] = path.read_bytes()
+        if path.name == "case.json":
+            record = json.loads(path.read_text())
+            found[name] = {k: v for k, v in record.items() if k not in VOLATILE}
+    with (out / "summary.csv").open() as file:
+        found["summary"] = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+    return found
+
+
+def go(
+    inputs: Path, model: Path, out: Path, told: Told | None = None, **options: Any
+) -> tuple[int, Told]:
+    told = told or Told()
+    stages: Stages = options.pop("stages", make_stages())
+    return predict([inputs], model, out, Options(**options), told, stages), told
 
 
 def main(model: str, out: str, pause: str, shard: str, *inputs: str) -> int:
