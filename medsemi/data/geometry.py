@@ -12,8 +12,9 @@ box follows the drawn matrix, and a window without a matrix is cut as before.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,34 +101,36 @@ def turned_axes(spacing: Sequence[float], turns: int) -> tuple[float, ...]:
     return (spacing[1], spacing[0], *spacing[2:]) if turns % 2 else tuple(spacing)
 
 
-def cut_turned(
-    array: NDArray[Any], draw: WindowDraw, window: Sequence[int], matrix: Matrix | None
-) -> NDArray[Any]:
-    """Cut one window, rotated and scaled about its middle.
+def window_cutter(
+    draw: WindowDraw, window: Sequence[int], matrix: Matrix | None
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Return what cuts one window, rotated and scaled about its middle, from image and label alike.
+
+    Where each voxel is read is computed once, for all arrays that the result is called with: images
+    (channels, *space) of floats, which are interpolated linearly, and labels (*space) of integers,
+    which take the nearest voxel. It returns a new array of the same type, shape (..., *window); zero
+    outside the volume.
 
     Args:
-        array: an image (channels, *space) of floats, which is interpolated linearly, or a label
-            (*space) of integers, which takes the nearest voxel.
         draw: from `draw_window`.
         window: spatial shape of the result, in voxels.
         matrix: from `Geometry.draw`; None cuts the window as `cut_window` does.
-
-    Returns:
-        A new array of the same type, shape (..., *window); zero outside the volume.
     """
     if matrix is None:
-        return cut_window(array, draw, window)
+        return partial(cut_window, draw=draw, window=window)
     box = box_around(matrix, window)
     margins = [(n - w) // 2 for n, w in zip(box, window, strict=True)]
-    corner = tuple(c - m for c, m in zip(draw.corner, margins, strict=True))
-    values = cut_window(array, replace(draw, corner=corner), box)
-    smooth = np.issubdtype(array.dtype, np.floating)
-    channels = torch.from_numpy(values.astype(np.float32).reshape(1, -1, *box))
+    around = replace(draw, corner=tuple(c - m for c, m in zip(draw.corner, margins, strict=True)))
     grid = torch.from_numpy(_places(matrix, window, box))[None]
-    mode = "bilinear" if smooth else "nearest"
-    result = functional.grid_sample(channels, grid, mode, "zeros", align_corners=False)
-    turned = result.numpy().reshape(*array.shape[: array.ndim - len(window)], *window)
-    return turned.astype(array.dtype)
+
+    def cut(array: NDArray[Any]) -> NDArray[Any]:
+        values = cut_window(array, around, box).astype(np.float32, copy=False)
+        mode = "bilinear" if np.issubdtype(array.dtype, np.floating) else "nearest"
+        channels = torch.from_numpy(values.reshape(1, -1, *box))
+        turned = functional.grid_sample(channels, grid, mode, "zeros", align_corners=False).numpy()
+        return turned.reshape(*array.shape[: array.ndim - len(window)], *window).astype(array.dtype)
+
+    return cut
 
 
 def _places(matrix: Matrix, window: Sequence[int], box: Sequence[int]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from medsemi.batch import Batch, Sub
-from medsemi.data.geometry import Geometry, cut_turned, turned_axes
+from medsemi.data.geometry import Geometry, turned_axes, window_cutter
 from medsemi.data.stretching import changed, draw_change, stretched
 from medsemi.data.windows import FLIP_RULES, draw_foreground, draw_window
 from medsemi.errors import ConfigError
@@ -197,9 +197,10 @@ class StepStream(Dataset[Batch]):
         if self.geometry is not None:
             spacing = turned_axes(volume.spacing, draw.turns)
             matrix = self.geometry.draw(spacing, generator)
-        data: dict[str, Any] = {"image": cut_turned(volume.image, draw, self.window, matrix)}
+        cut = window_cutter(draw, self.window, matrix)
+        data: dict[str, Any] = {"image": cut(volume.image)}
         if volume.label is not None:
-            data["label"] = cut_turned(volume.label, draw, self.window, matrix)
+            data["label"] = cut(volume.label)
         return data
 
     def _stretched(self, volume: Windowed, generator: np.random.Generator) -> dict[str, Any]:

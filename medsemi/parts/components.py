@@ -46,10 +46,11 @@ def largest_component(
     """
     structure = ndimage.generate_binary_structure(label.ndim, connectivity or label.ndim)
     kept = np.zeros_like(label)
-    for value in np.flatnonzero(np.bincount(label.ravel())[1:]) + 1:
-        components, count = ndimage.label(label == value, structure)
-        sizes = np.bincount(components.ravel(), minlength=count + 1)
-        kept[components == sizes[1:].argmax() + 1] = value
+    for value, box in enumerate(ndimage.find_objects(label), start=1):
+        if box is not None:
+            components, count = ndimage.label(label[box] == value, structure)
+            sizes = np.bincount(components.ravel(), minlength=count + 1)
+            np.copyto(kept[box], value, where=components == sizes[1:].argmax() + 1)
     return kept
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from medsemi.data.geometry import Geometry, _places, box_around, cut_turned, turned_axes
+from medsemi.data.geometry import Geometry, _places, box_around, turned_axes, window_cutter
 from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume
 from medsemi.data.windows import WindowDraw, cut_window
@@ -29,7 +29,7 @@ def test_a_linear_image_is_read_where_the_matrix_says(spacing: tuple, seed: int)
     assert matrix is not None
     shape, window = (60, 58, 62)[:axes], (12, 10, 8)[:axes]
     draw, slope = WindowDraw(0, (), (24, 23, 26)[:axes]), np.array([0.3, -0.2, 0.5])[:axes]
-    found = cut_turned(ramp(shape, slope), draw, window, matrix)
+    found = window_cutter(draw, window, matrix)(ramp(shape, slope))
     center = np.array(draw.corner) + (np.array(window) - 1) / 2
     offsets = np.indices(window).reshape(axes, -1) - (np.array(window)[:, None] - 1) / 2
     expected = slope @ (center[:, None] + matrix @ offsets)
@@ -56,7 +56,7 @@ def test_the_box_holds_all_that_is_read(seed: int) -> None:
     window = (12, 10, 8)
     ones = np.ones((1, 120, 120, 120), np.float32)
     draw = WindowDraw(0, (), (50, 50, 50))
-    np.testing.assert_allclose(cut_turned(ones, draw, window, matrix), 1.0, atol=1e-6)
+    np.testing.assert_allclose(window_cutter(draw, window, matrix)(ones), 1.0, atol=1e-6)
     margins = np.array(box_around(matrix, window)) - window
     assert (margins >= 0).all()
     assert (margins % 2 == 0).all()
@@ -88,9 +88,9 @@ def test_a_label_keeps_its_type_and_values_and_follows_its_image() -> None:
     image = label[None].astype(np.float32)
     matrix = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], float)  # a quarter turn: no interpolation
     draw = WindowDraw(1, (2,), (8, 9, 7))
-    cut = cut_turned(label, draw, (8, 8, 6), matrix)
+    cut = window_cutter(draw, (8, 8, 6), matrix)(label)
     assert cut.dtype == np.uint8
-    np.testing.assert_allclose(cut_turned(image, draw, (8, 8, 6), matrix)[0], cut, atol=1e-3)
+    np.testing.assert_allclose(window_cutter(draw, (8, 8, 6), matrix)(image)[0], cut, atol=1e-3)
     straight = cut_window(label, draw, (8, 8, 6))
     np.testing.assert_array_equal(cut, np.rot90(straight, 1, (1, 0)))
 
