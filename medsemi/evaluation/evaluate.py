@@ -97,6 +97,19 @@ Decision = Callable[[Tensor, LabeledVolume, LabeledVolume], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
+class References:
+    """What volumes are compared with where that has another grid.
+
+    Attributes:
+        volumes: the same cases in the same order, with labels.
+        decide: the labels on the grid of a reference, from the probabilities of its volume.
+    """
+
+    volumes: Sequence[LabeledVolume]
+    decide: Decision
+
+
+@dataclass(frozen=True)
 class CaseScore:
     """The scores of one network on one case.
 
@@ -124,8 +137,7 @@ def evaluate_cases(
     postprocess: Postprocess | None = None,
     extra: Sequence[str] = (),
     patients: Mapping[str, str] | None = None,
-    references: Sequence[LabeledVolume] | None = None,
-    decision: Decision = decide,
+    references: References | None = None,
 ) -> dict[str, ScoreSummary]:
     """Segment and score every volume with every network.
 
@@ -147,9 +159,7 @@ def evaluate_cases(
             table and metrics of the summary.
         patients: case -> patient; the summary then also tells means over patients, whose cases (such
             as two phases of a heart) are averaged first. None takes every case as a patient.
-        references: what each volume is compared with, where that has another grid; None takes the
-            labels of the volumes.
-        decision: the labels on the grid of a reference, from the probabilities of its volume.
+        references: what the volumes are compared with; None takes their own labels.
 
     Returns:
         The summary of each network.
@@ -162,9 +172,10 @@ def evaluate_cases(
     if not volumes:
         raise DataError("There is no case to evaluate; list labeled cases in the manifest.")
     asked = extra_metrics(extra)
-    options = amp_dtype, postprocess, len(classes), decision
-    segment = _segmenter(inference, torch.device(device), *options)
-    pairs = list(zip(volumes, references or volumes, strict=True))
+    references = References(volumes, decide) if references is None else references
+    how = inference, torch.device(device), amp_dtype, postprocess
+    segment = segmenter(*how, len(classes), references.decide)
+    pairs = zip(volumes, references.volumes, strict=True)
     console = Console(stderr=True)
     scores: list[CaseScore] = []
     with Progress(console=console, disable=not console.is_terminal) as progress:
@@ -182,7 +193,7 @@ def evaluate_cases(
         for score in scores
         for structure, values in score.structures.items()
     ]
-    grid = _SAME_GRID if references is None else _OTHER_GRID
+    grid = _SAME_GRID if references.decide is decide else _OTHER_GRID
     further: dict[str, object] = {"conventions": {**_CONVENTIONS, "grid": grid}}
     if asked:
         further["extra_metrics"] = pool_extra(asked, numbers)
@@ -210,14 +221,25 @@ def _by_patient(
 Segment = Callable[[LabeledVolume, LabeledVolume, nn.Module], NDArray[np.uint8]]
 
 
-def _segmenter(
+def segmenter(
     inference: Inference,
     device: torch.device,
     amp_dtype: torch.dtype | None,
     postprocess: Postprocess | None,
     classes: int,
-    decision: Decision,
+    decision: Decision = decide,
 ) -> Segment:
+    """Return what gives the labels that are scored, from a volume, its reference and a network.
+
+    Args:
+        inference: as for `evaluate_cases`, as are `amp_dtype` and `postprocess`.
+        device: where networks run; they are moved there.
+        amp_dtype: of autocast.
+        postprocess: of the labels.
+        classes: that a network must tell, with the background.
+        decision: see `References`.
+    """
+
     def segment(
         volume: LabeledVolume, reference: LabeledVolume, network: nn.Module
     ) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
-from medsemi.data.volumes import Volume
+from medsemi.evaluation.evaluate import LabeledVolume
 
 # Distinguishable with color-vision deficiency (Okabe and Ito).
 _COLORS = {"blue": "#56b4e9", "orange": "#e69f00", "pink": "#cc79a7", "red": "#d55e00"}
@@ -17,7 +17,7 @@ _REFERENCE_COLOR = "#f0e442"
 
 
 def draw_overlay(
-    path: str | Path, volume: Volume, labels: Mapping[str, NDArray[np.uint8]], title: str
+    path: str | Path, volume: LabeledVolume, labels: Mapping[str, NDArray[np.uint8]], title: str
 ) -> None:
     """Draw one case: the image with the outline of the reference, then one panel per network.
 

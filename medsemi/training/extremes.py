@@ -7,14 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-import numpy as np
-import torch
 from torch import nn
 
-from medsemi.data.volumes import Volume
-from medsemi.evaluation.evaluate import Inference
+from medsemi.evaluation.evaluate import LabeledVolume, Segment
 from medsemi.evaluation.overlay import draw_overlay
-from medsemi.evaluation.protocol import labels_from
 
 
 def extreme_cases(table: Path, network: str) -> dict[str, str]:
@@ -38,30 +34,29 @@ def extreme_cases(table: Path, network: str) -> dict[str, str]:
 
 def draw_extremes(
     folder: Path,
-    volumes: Sequence[Volume],
+    volumes: Sequence[LabeledVolume],
+    references: Sequence[LabeledVolume],
     network: tuple[str, nn.Module],
-    inference: Inference,
-    device: torch.device,
+    segment: Segment,
 ) -> list[Path]:
-    """Draw these cases, once more segmented, into `folder/extremes`.
+    """Draw these cases as they were scored, once more segmented, into `folder/extremes`.
 
     Args:
         folder: of an evaluation, with its `cases.csv`.
         volumes: that were scored.
+        references: what they were compared with, in the same order; these are drawn.
         network: name and network.
-        inference: as for `evaluate_cases`.
-        device: where the network is.
+        segment: gives the labels that were scored, see `segmenter`.
 
     Returns:
         The PNG files `<which>_<case>.png`.
     """
-    by_name, paths = {volume.case_id: volume for volume in volumes}, []
+    pairs = {one.case_id: (one, other) for one, other in zip(volumes, references, strict=True)}
+    paths = []
     for which, case in extreme_cases(folder / "cases.csv", network[0]).items():
-        volume = by_name[case]
-        image = torch.from_numpy(np.array(volume.image))[None].to(device)
-        with torch.inference_mode():
-            labels = labels_from(inference(image, network[1].eval()))[0].cpu().numpy()
+        volume, reference = pairs[case]
+        labels = segment(volume, reference, network[1])
         path = folder / "extremes" / f"{which}_{case}.png"
-        draw_overlay(path, volume, {network[0]: labels}, f"{which}: {case}")
+        draw_overlay(path, reference, {network[0]: labels}, f"{which}: {case}")
         paths.append(path)
     return paths

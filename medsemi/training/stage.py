@@ -16,7 +16,7 @@ from medsemi.data.manifest import MANIFEST_TAG
 from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume
 from medsemi.errors import ConfigError
-from medsemi.evaluation.evaluate import Inference, decide, evaluate_cases
+from medsemi.evaluation.evaluate import Inference, References, decide, evaluate_cases, segmenter
 from medsemi.evaluation.metrics import ScoreSummary
 from medsemi.methods.method import Method
 from medsemi.parts.components import largest_component
@@ -88,12 +88,17 @@ class EvaluationStage:
         self.inference, self.classes, self.output_dir = inference, dict(classes), Path(output_dir)
         self.device, self.tracker = torch.device(device), tracker
         self.amp_type = AMP_TYPES[amp]
-        self.filter = partial(largest_component, connectivity=connectivity)
-        self.component_filter = component_filter
+        self.postprocess = (
+            partial(largest_component, connectivity=connectivity) if component_filter else None
+        )
         self.recalibration = recalibration if recalibration_steps else None
         self.recalibration_steps = recalibration_steps
         self.extra_metrics, self.patients = tuple(extra_metrics), patients
-        self.references = references
+        self.references = (
+            References(self.volumes, decide)
+            if references is None
+            else References(list(references), decide_on_reference)
+        )
         self.method, self.special = method, dict(networks or {})
         self.recalibrated_networks = tuple(recalibrated_networks)
 
@@ -116,11 +121,10 @@ class EvaluationStage:
                 self.output_dir,
                 self.device,
                 self.amp_type,
-                self.filter if self.component_filter else None,
+                self.postprocess,
                 self.extra_metrics,
                 self.patients,
                 self.references,
-                decide if self.references is None else decide_on_reference,
             )
             for name, summary in summaries.items():
                 self._report(name, summary)
@@ -163,12 +167,13 @@ class EvaluationStage:
     def _draw(self, networks: Mapping[str, nn.Module]) -> None:
         """Draw the best, the median and the worst case of the deployed network, where it is known."""
         name = self.tracker.tags.get("medsemi.deployed")
-        if name is not None:
-            chosen = (name, networks[name])
-            for path in draw_extremes(
-                self.output_dir, self.volumes, chosen, self.inference, self.device
-            ):
-                self.tracker.log_file(path, "extremes")
+        if name is None:
+            return
+        how = self.inference, self.device, self.amp_type, self.postprocess, len(self.classes)
+        segment = segmenter(*how, self.references.decide)
+        drawn = self.output_dir, self.volumes, self.references.volumes, (name, networks[name])
+        for path in draw_extremes(*drawn, segment):
+            self.tracker.log_file(path, "extremes")
 
     def _networks_of(self, method: Method) -> dict[str, nn.Module]:
         networks = {

@@ -21,7 +21,7 @@ from monai.transforms import (
 
 from medsemi.data.manifest import Case
 from medsemi.data.volumes import Volume, VolumeStore
-from medsemi.evaluation.evaluate import evaluate_cases
+from medsemi.evaluation.evaluate import References, evaluate_cases
 from medsemi.training.reference_grid import decide_on_reference
 
 KEYS = ["image", "label"]
@@ -89,7 +89,7 @@ def test_a_coarse_network_is_compared_with_the_whole_reference(data: Path) -> No
     volume, reference = prepared(data, (1.6, 1.6, 2.0))
     shared = ({"n": torch.nn.Identity()}, [volume], says_the_image, {0: "no", 1: "ball"})
     ours = evaluate_cases(
-        *shared, data / "ours", "cpu", references=[reference], decision=decide_on_reference
+        *shared, data / "ours", "cpu", references=References([reference], decide_on_reference)
     )
     probabilities = says_the_image(torch.from_numpy(np.array(volume.image))[None], None)
     labels = decide_on_reference(probabilities, volume, reference)[::-1]  # as the file lies
