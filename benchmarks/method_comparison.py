@@ -187,14 +187,12 @@ def _interval(found: Difference) -> str:
 
 
 def _same_minutes(board: Board, base: Board, method: str, seeds: Sequence[int]) -> str:
-    if base.described.get("other_machine"):
-        return "–"
     gains = []
     for seed in seeds:
         ours = next(record for record in board.of(method) if record.seed == seed)
         theirs = next(record for record in base.of(BASELINE) if record.seed == seed)
         reached = at_time([ours], theirs.seconds)[0].dice.mean
-        if theirs.curve and not math.isnan(reached):
+        if theirs.curve and ours.machine == theirs.machine and not math.isnan(reached):
             gains.append(reached - theirs.curve[-1].dice)
     spread = f" ± {stdev(gains):.3f}" if len(gains) > 1 else ""
     return f"{mean(gains):+.3f}{spread}" if gains else "–"

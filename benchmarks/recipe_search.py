@@ -10,6 +10,7 @@ the settings of today is not trained again. Scores are of the validation cases, 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from typing import Any
 import yaml
 from method_comparison import boards as compared_boards
 
+from medsemi.atomic import write_atomically
 from medsemi.comparison.jobs import Arm, Plan, run_arm
 from medsemi.comparison.records import collect
 from medsemi.comparison.stage_runs import Tracked
@@ -64,18 +66,23 @@ class Trial:
         return RECORDS / self.board / f"{self.name}-{seed}.json"
 
     @cached_property
-    def settings_digest(self) -> str:
-        """SHA-256 (hex) of the merged configuration as it is today."""
+    def identity(self) -> dict[str, str]:
+        """What a record of it must have: the method, the split and the configurations of today."""
         with TemporaryDirectory() as folder:
-            return plan_of(self, 0, ROOT, Path(folder)).settings_digest
+            plan = plan_of(self, 0, ROOT, Path(folder))
+            return {
+                "method": self.method,
+                "manifest_digest": plan.manifest.digest,
+                "settings_digest": plan.settings_digest,
+                "evaluation_digest": plan.evaluation_digest,
+            }
 
     def known(self, seed: int) -> dict[str, Any] | None:
         """Its result; None if there is none, or of other settings."""
         if not self.record(seed).is_file():
             return None
         found: dict[str, Any] = json.loads(self.record(seed).read_text(encoding="utf-8"))
-        same = (found["method"], found["settings_digest"]) == (self.method, self.settings_digest)
-        return found if same else None
+        return found if all(found[name] == value for name, value in self.identity.items()) else None
 
 
 def trials(board: str) -> dict[str, Trial]:
@@ -92,9 +99,12 @@ def plan_of(trial: Trial, seed: int, dataset: Path, runs: Path) -> Plan:
     """The one training of a trial and seed as a plan; its overlay is written."""
     board = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["boards"][trial.board]
     output = runs / trial.board / trial.name
-    overlay = output / "trial.yaml"
+    text = yaml.safe_dump(dict(trial.overrides))
+    # A training reads it at each of its stages, so other overrides have another file.
+    overlay = output / f"trial_{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml"
     overlay.parent.mkdir(parents=True, exist_ok=True)
-    overlay.write_text(f"# {trial.why}\n{yaml.safe_dump(dict(trial.overrides))}")
+    with write_atomically(overlay) as temporary:
+        temporary.write_text(f"# {trial.why}\n{text}", encoding="utf-8")
     return Plan(
         bundle=ROOT / board["bundle"],
         dataset_dir=dataset,

@@ -199,15 +199,20 @@ def differences(
         {metric: difference(records[row], records[other], metric) for metric in COMPARED}
         for row, other in pairs
     ]
-    known = [by_metric["dice"] for by_metric in found if by_metric["dice"] is not None]
-    adjusted = dict(zip(map(id, known), holm([one.p for one in known]), strict=True))
+    # A pair that stands in the table both ways round is one hypothesis.
+    known = {
+        frozenset(pair): by_metric["dice"].p
+        for pair, by_metric in zip(pairs, found, strict=True)
+        if by_metric["dice"] is not None
+    }
+    adjusted = dict(zip(known, holm(list(known.values())), strict=True))
     lines = []
     for (row, other), by_metric in zip(pairs, found, strict=True):
         line = {"row": row, "against": other}
         line |= {name: told(by_metric[metric]) for metric, name in COMPARED.items()}
         dice = by_metric["dice"]
         line["better"] = "-" if dice is None else f"{dice.better} of {dice.patients}"
-        line["p (Holm)"] = "-" if dice is None else f"{adjusted[id(dice)]:.3f}"
+        line["p (Holm)"] = "-" if dice is None else f"{adjusted[frozenset((row, other))]:.3f}"
         lines.append(line)
     return lines
 

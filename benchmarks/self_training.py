@@ -22,6 +22,7 @@ from typing import Any
 from method_comparison import Board, board_parser, boards, started
 
 from medsemi.atomic import write_atomically
+from medsemi.bundle.merged import PLACES, settings_digest
 from medsemi.comparison.stage_runs import StageRun, from_folder, read_scores
 from medsemi.comparison.summary import Spread
 from medsemi.comparison.timing import elapsed
@@ -42,7 +43,7 @@ def train(board: Board, seed: int, dataset: Path, output: Path) -> None:
         CalledProcessError: if it fails.
     """
     plan = board.plan(dataset, output)
-    overlays = [str(path) for path in plan.files("method") if path.stem not in ("common", "method")]
+    overlays = map(str, overlays_of(board))
     command = [
         *(sys.executable, str(ROOT / "scripts" / "self_training.py")),
         *("--bundle", str(plan.bundle), "--dataset_dir", str(dataset)),
@@ -51,6 +52,29 @@ def train(board: Board, seed: int, dataset: Path, output: Path) -> None:
         *("--", "--seed", str(seed)),
     ]
     subprocess.run(command, check=True)
+
+
+def overlays_of(board: Board) -> list[Path]:
+    """The files that lie over those of the bundle."""
+    files = board.plan(ROOT, ROOT).files("method")
+    return [path for path in files if path.stem not in ("common", "method")]
+
+
+def identity(board: Board) -> dict[str, Any]:
+    """What all records of a board must have: the split, the configurations and the rounds of today."""
+    plan = board.plan(ROOT, ROOT)
+    workflows = [
+        [
+            *(plan.bundle / "configs" / f"{name}.yaml" for name in ("common", stage)),
+            *overlays_of(board),
+        ]
+        for stage in (STAGE, "pseudo_label")
+    ]
+    return {
+        "manifest_digest": plan.manifest.digest,
+        "settings_digest": settings_digest(workflows, (*PLACES, "seed")),
+        "keep": list(KEEP),
+    }
 
 
 def record(board: Board, seed: int, output: Path) -> dict[str, Any]:
@@ -63,7 +87,7 @@ def record(board: Board, seed: int, output: Path) -> dict[str, Any]:
         "board": board.name,
         "seed": seed,
         "rounds": rounds,
-        "settings_digest": board.plan(ROOT, output).settings_digest,
+        **identity(board),
         "machine": tags.get("medsemi.device", ""),
         "revision": tags.get("medsemi.revision", ""),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -108,12 +132,12 @@ def finished(folder: Path) -> StageRun:
 
 
 def known(board: Board) -> list[dict[str, Any]]:
-    """The records of a board that were made with its settings of today, by seed."""
+    """The records of a board that have its identity of today, by seed."""
     found = [
         json.loads(p.read_text(encoding="utf-8")) for p in RECORDS.glob(f"{board.name}-*.json")
     ]
-    digest = board.plan(ROOT, ROOT).settings_digest
-    fitting = [one for one in found if one["settings_digest"] == digest]
+    today = identity(board)
+    fitting = [one for one in found if all(one.get(name) == value for name, value in today.items())]
     return sorted(fitting, key=lambda one: int(one["seed"]))
 
 

@@ -227,6 +227,7 @@ def breakdown(trainer: SemiSupervisedTrainer, tracker: Tracker, cuda: bool) -> d
     def edge() -> None:
         clock.wait()
         edges.append(time.perf_counter())
+        seconds.clear()  # of the steps that are left out
         seconds.update(clock.seconds)
         clock.seconds.clear()
 

@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--records", type=Path, action="append", default=[], help="folder of other records")
     add("--report", action="store_true", help="train nothing, write the report of what is known")
     add("--test", action="store_true", help="score the test cases; the look is recorded")
-    add("--reason", default="comparison of methods", help="why the test cases are opened")
+    add("--reason", default="", help="why the test cases are opened; needed with --test")
     add("--tracking_uri", default="", help="MLflow (default: mlflow.db in the output)")
     return parser
 

@@ -83,7 +83,7 @@ def settings_digest(workflows: Iterable[Sequence[Path]], left_out: Collection[st
 
     Args:
         workflows: for each, its files, as for `merge`.
-        left_out: keys at the top that do not count.
+        left_out: paths that do not count.
 
     Raises:
         ConfigError: if a file cannot be read or does not fit those before it.
@@ -93,9 +93,18 @@ def settings_digest(workflows: Iterable[Sequence[Path]], left_out: Collection[st
         merged = merge(paths, {})
         if merged.findings:
             raise ConfigError(str(merged.findings[0]))
-        trees.append({key: node for key, node in merged.tree.items() if key not in left_out})
+        trees.append(_without(merged.tree, left_out))
     text = json.dumps(trees, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without(tree: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    kept = {key: node for key, node in tree.items() if key not in paths}
+    for path in paths:
+        key, _, below = path.partition(SEPARATOR)
+        if below and isinstance(kept.get(key), Mapping):
+            kept[key] = _without(kept[key], [below])
+    return kept
 
 
 def normal(path: str) -> str:

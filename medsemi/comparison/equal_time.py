@@ -23,13 +23,15 @@ class TimeRow:
     Attributes:
         method: its name.
         seeds: trainings with a validation by then.
+        seconds: of training until then; less where a training had ended before.
         steps: student steps at that validation.
         dice: validation Dice of the deployed network.
-        difference: to the twin with the same seeds; NaN for the twin, or without it.
+        difference: to the twin with the same seeds and machine; NaN for the twin, or without it.
     """
 
     method: str
     seeds: int
+    seconds: Spread
     steps: Spread
     dice: Spread
     difference: Spread
@@ -42,23 +44,37 @@ def shortest(records: Sequence[Record]) -> float:
 
 def at_time(records: Sequence[Record], seconds: float) -> list[TimeRow]:
     """Read all methods off at `seconds` of training; a row per method, the twin first."""
-    reached: dict[str, dict[int, CurvePoint]] = {}
+    reached: dict[str, list[_Reached]] = {}
     for record in sorted(records, key=lambda r: (r.method != TWIN, r.method, r.seed)):
         points = [point for point in record.curve if point.seconds <= seconds]
-        by_seed = reached.setdefault(record.method, {})
+        found = reached.setdefault(record.method, [])
         if points:
-            by_seed[record.seed] = points[-1]
-    twin = reached.get(TWIN, {})
-    return [_row(method, by_seed, twin) for method, by_seed in reached.items()]
+            found.append(_Reached(record, points[-1], min(seconds, record.seconds)))
+    twins = reached.get(TWIN, [])
+    return [_row(method, found, twins) for method, found in reached.items()]
 
 
-def _row(method: str, points: dict[int, CurvePoint], twin: dict[int, CurvePoint]) -> TimeRow:
-    gains = [point.dice - twin[seed].dice for seed, point in points.items() if seed in twin]
+@dataclass(frozen=True)
+class _Reached:
+    record: Record
+    point: CurvePoint
+    seconds: float
+
+    @property
+    def alike(self) -> tuple[int, str]:
+        """What two trainings share that can be compared by the clock."""
+        return self.record.seed, self.record.machine
+
+
+def _row(method: str, found: Sequence[_Reached], twins: Sequence[_Reached]) -> TimeRow:
+    of_twin = {one.alike: one.point.dice for one in twins}
+    gains = [one.point.dice - of_twin[one.alike] for one in found if one.alike in of_twin]
     none = Spread(math.nan, math.nan)
     return TimeRow(
         method,
-        len(points),
-        Spread.of([point.step for point in points.values()]),
-        Spread.of([point.dice for point in points.values()]),
+        len(found),
+        Spread.of([one.seconds for one in found]),
+        Spread.of([one.point.step for one in found]),
+        Spread.of([one.point.dice for one in found]),
         none if method == TWIN else Spread.of(gains),
     )

@@ -26,6 +26,11 @@ WORKFLOWS = {
 }
 # An arm has a seed and a method of its own.
 _LEFT_OUT = (*PLACES, "seed", "method_name")
+# Nor do scores depend on what is asked for beside them, or on how they are reported.
+_NO_SCORES = (
+    *_LEFT_OUT, "role", "reason", "evaluated", "weights_dir", "results_dir", "extra_metrics",
+    "initialize", "run", "evaluation::tracker",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,15 @@ class Plan:
         workflows = [self.files(workflow) for workflow in ("method_pretrain", "method")]
         return settings_digest(workflows, _LEFT_OUT)
 
+    @cached_property
+    def evaluation_digest(self) -> str:
+        """SHA-256 (hex) of how networks are scored, that of the training included.
+
+        Raises:
+            ConfigError: if a file cannot be read.
+        """
+        return settings_digest([self.files("evaluate")], _NO_SCORES)
+
     def files(self, workflow: str) -> list[Path]:
         """The configuration files of a workflow, overlays last.
 
@@ -145,7 +159,8 @@ class Plan:
 
     def evaluation(self, arm: Arm) -> Path:
         """The run folder of the evaluation."""
-        return self.folder(arm) / "evaluate" / f"{arm.method}_{self.role}"
+        name = f"{arm.method}_{self.role}_{self.evaluation_digest[:8]}"
+        return self.folder(arm) / "evaluate" / name
 
     def command(self, arm: Arm, workflow: str) -> list[str]:
         """The command line of one workflow of an arm."""
@@ -163,7 +178,8 @@ class Plan:
         if workflow == "evaluate":
             options |= {"role": self.role, "results_dir": self.evaluation(arm)}
             if self.role == "test" and "reason" in _top_keys(files):
-                options["reason"] = self.reason
+                # Quoted, or the command line takes words with commas, or numbers, for something else.
+                options["reason"] = repr(self.reason)
         line = [
             sys.executable,
             "-m",
@@ -182,7 +198,8 @@ def missing_workflows(plan: Plan, arm: Arm) -> list[str]:
         "method_pretrain": (folder / f"{arm.method}_pretrain" / "model.pt").is_file(),
         # The bundle is the last thing that a training writes.
         "method": (folder / arm.method / "bundle").is_dir(),
-        "evaluate": (plan.evaluation(arm) / "summary.json").is_file(),
+        # The picture of the worst case is the last thing that an evaluation writes.
+        "evaluate": any(plan.evaluation(arm).glob("extremes/worst_*.png")),
     }
     done["method_pretrain"] |= not arm.entry.pretraining
     return [workflow for workflow, finished in done.items() if not finished]

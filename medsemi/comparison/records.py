@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from medsemi.atomic import write_atomically
-from medsemi.comparison.jobs import Arm, Plan
+from medsemi.comparison.jobs import Arm, Plan, missing_workflows
 from medsemi.comparison.stage_runs import Scores, StageRun, Tracked, from_folder
 from medsemi.comparison.timing import elapsed, peak_memory
 from medsemi.data.manifest import MANIFEST_TAG
 from medsemi.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Record:
         revision: of the source; empty if unknown.
         manifest_digest: of the split.
         settings_digest: of the merged configuration.
+        evaluation_digest: of how its networks are scored.
     """
 
     method: str
@@ -70,6 +71,7 @@ class Record:
     revision: str
     manifest_digest: str
     settings_digest: str
+    evaluation_digest: str
 
     @property
     def name(self) -> str:
@@ -77,16 +79,21 @@ class Record:
         return Arm(self.method, self.seed).name
 
     def fits(self, plan: Plan) -> bool:
-        """Whether it was made with the split and the configuration of a plan."""
-        ours = (plan.manifest.digest, plan.settings_digest)
-        return (self.manifest_digest, self.settings_digest) == ours
+        """Whether it was made with the split and the configurations of a plan."""
+        ours = (plan.manifest.digest, plan.settings_digest, plan.evaluation_digest)
+        return (self.manifest_digest, self.settings_digest, self.evaluation_digest) == ours
+
+    @property
+    def training(self) -> tuple[object, ...]:
+        """What no two trainings of an arm have in common."""
+        return self.steps, self.seconds, self.curve
 
     def save(self, folder: Path) -> None:
-        """Write the record; scores of the other role that a fitting older one holds are kept."""
+        """Write the record; scores of the other role that an older one of this training holds are kept."""
         path = folder / f"{self.name}.json"
         scores = dict(self.scores)
         for old in read_records([folder]):
-            if _identity(old) == _identity(self):
+            if _identity(old) == _identity(self) and old.training == self.training:
                 scores = {**old.scores, **scores}
         document = {"format": FORMAT, **asdict(self), "scores": scores}
         with write_atomically(path) as temporary:
@@ -96,7 +103,7 @@ class Record:
 def read_records(folders: Iterable[Path]) -> list[Record]:
     """Read all records of some folders; of the same arm and settings the first one counts.
 
-    A role that only a later one has scores of, such as the test cases, is taken from that one.
+    A role that only a later one of the same training has, such as the test cases, is taken from that one.
 
     Raises:
         DataError: if a file is no record.
@@ -106,12 +113,13 @@ def read_records(folders: Iterable[Path]) -> list[Record]:
         for path in sorted(Path(folder).glob("*.json")):
             record = _parse(path)
             first = found.setdefault(_identity(record), record)
-            found[_identity(record)] = replace(first, scores={**record.scores, **first.scores})
+            if first.training == record.training:
+                found[_identity(record)] = replace(first, scores={**record.scores, **first.scores})
     return list(found.values())
 
 
 def collect(plan: Plan, arm: Arm, tracked: Tracked) -> tuple[Record, StageRun] | None:
-    """Make the record of an arm from MLflow, or from its run folders.
+    """Make the record of an arm from its run folders, or from MLflow where these lack something.
 
     Returns:
         The record and its evaluation; None if a stage or the evaluation is not finished.
@@ -120,14 +128,19 @@ def collect(plan: Plan, arm: Arm, tracked: Tracked) -> tuple[Record, StageRun] |
         DataError: if the run folders are of another manifest.
     """
     common = {"manifest": plan.manifest.digest, "seed": str(arm.seed)}
+    missing = missing_workflows(plan, arm)
     stages = []
     for stage in arm.stages:
-        run = tracked.find(stage, common) or _of_this_split(plan, plan.folder(arm) / stage)
+        workflow = "method" if stage == arm.method else "method_pretrain"
+        run = None if workflow in missing else _of_this_split(plan, plan.folder(arm) / stage)
+        run = run or tracked.find(stage, common)
         if run is None:
             return None
         stages.append(run)
-    wanted = {**common, "evaluated": arm.method, "role": plan.role}
-    scored = tracked.find("evaluate", wanted) or _of_this_split(plan, plan.evaluation(arm))
+    folder = plan.evaluation(arm)
+    wanted = {**common, "evaluated": arm.method, "role": plan.role, "results": folder.name}
+    scored = None if "evaluate" in missing else _of_this_split(plan, folder)
+    scored = scored or tracked.find("evaluate", wanted)
     if scored is None or not scored.scores:
         return None
     return _record(plan, arm, stages, scored), scored
@@ -165,6 +178,7 @@ def _record(plan: Plan, arm: Arm, stages: list[StageRun], scored: StageRun) -> R
         revision=stages[-1].tags.get("medsemi.revision", ""),
         manifest_digest=plan.manifest.digest,
         settings_digest=plan.settings_digest,
+        evaluation_digest=plan.evaluation_digest,
     )
 
 
@@ -178,7 +192,8 @@ def _curve(run: StageRun, network: str, steps: int, seconds: float) -> list[Curv
 
 
 def _identity(record: Record) -> tuple[object, ...]:
-    return record.method, record.seed, record.manifest_digest, record.settings_digest
+    digests = record.manifest_digest, record.settings_digest, record.evaluation_digest
+    return record.method, record.seed, *digests
 
 
 def _parse(path: Path) -> Record:

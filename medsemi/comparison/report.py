@@ -15,7 +15,7 @@ from medsemi.comparison.curves import draw_curves
 from medsemi.comparison.equal_time import TimeRow
 from medsemi.comparison.looks import Look
 from medsemi.comparison.records import Record
-from medsemi.comparison.summary import MethodRow, NetworkRow, Spread, Summary
+from medsemi.comparison.summary import MethodRow, NetworkRow, Spread, Summary, probability
 
 NONE = "–"
 
@@ -147,16 +147,19 @@ def time_table(seconds: float, rows: Sequence[TimeRow]) -> Table:
     note = (
         f"After {seconds / 60:.2f} minutes of training, read off from the validation curves of the"
         " same trainings (last validation until then; mean over validation cases). Learning rates"
-        " were planned for the full length, which is to the disadvantage of costly steps."
+        " were planned for the full length, which is to the disadvantage of costly steps. A training"
+        " that had ended by then counts with its end, as its minutes show. Differences are taken"
+        " between trainings of one machine."
     )
     cells = tuple(
-        (row.method, str(row.seeds), _spread(row.steps, 0), _spread(row.dice, 3),
-         _spread(row.difference, 3, sign=True))
+        (row.method, str(row.seeds), _spread(_minutes(row.seconds), 2), _spread(row.steps, 0),
+         _spread(row.dice, 3), _spread(row.difference, 3, sign=True))
         for row in rows
     )  # fmt: skip
     columns = (
         "method",
         "number of seeds",
+        "minutes",
         "student steps",
         "validation Dice",
         "difference to the twin",
@@ -206,15 +209,14 @@ def _data_address(content: bytes, kind: str) -> str:
 
 
 def _scores(row: MethodRow) -> tuple[str, ...]:
-    minutes = Spread(row.seconds.mean / 60, row.seconds.sd / 60)
     return (
         row.method,
         row.network,
         ", ".join(map(str, row.seeds)),
         *_metrics(row.scores),
-        _spread(row.missed, 0),
+        _missed(row.missed),
         _spread(row.steps, 0),
-        _spread(minutes, 2),
+        _spread(_minutes(row.seconds), 2),
         _spread(row.memory_mib, 0),
     )
 
@@ -231,8 +233,8 @@ def _difference(row: MethodRow) -> tuple[str, ...]:
         f"{found.mean:+.3f}",
         _interval(found.interval),
         _interval(found.student),
-        f"{found.p:.3f}",
-        f"{row.p:.3f}",
+        probability(found.p),
+        probability(row.p),
         f"{found.better} of {found.patients}",
         NONE if math.isnan(found.seed_sd) else f"{found.seed_sd:.3f}",
         best,
@@ -243,6 +245,15 @@ def _difference(row: MethodRow) -> tuple[str, ...]:
 def _metrics(scores: Mapping[str, Spread]) -> list[str]:
     digits = {"dice": 3, "jaccard": 3, "hd95_mm": 1, "assd_mm": 2}
     return [_spread(scores[name], places) for name, places in digits.items()]
+
+
+def _minutes(seconds: Spread) -> Spread:
+    return Spread(seconds.mean / 60, seconds.sd / 60)
+
+
+def _missed(spread: Spread) -> str:
+    """A mean over seeds need not be whole: one in three seeds is not none."""
+    return _spread(spread, 0 if spread.sd == 0 or math.isnan(spread.sd) else 1)
 
 
 def _interval(ends: tuple[float, float]) -> str:

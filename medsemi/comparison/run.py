@@ -14,7 +14,7 @@ from medsemi.comparison.records import Record, collect, read_records
 from medsemi.comparison.report import Report, make_report, write_report
 from medsemi.comparison.stage_runs import Tracked, from_folder
 from medsemi.comparison.summary import summarize
-from medsemi.errors import MedsemiError
+from medsemi.errors import ConfigError, MedsemiError
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +26,16 @@ def known_records(plan: Plan, folders: Sequence[Path] = ()) -> dict[Arm, Record]
         plan: the comparison.
         folders: with records of other machines, after those of the plan.
     """
+    trained = _trained(plan, folders)
+    return {arm: record for arm, record in trained.items() if plan.role in record.scores}
+
+
+def _trained(plan: Plan, folders: Sequence[Path]) -> dict[Arm, Record]:
+    """The records of the plan's arms that fit it, whatever role they have scores of."""
     arms, found = set(plan.arms), dict[Arm, Record]()
     for record in read_records([plan.output / "records", *folders]):
         arm = Arm(record.method, record.seed)
-        if arm in arms and record.fits(plan) and plan.role in record.scores:
+        if arm in arms and record.fits(plan):
             found.setdefault(arm, record)
     return found
 
@@ -44,10 +50,14 @@ def run_missing(plan: Plan, arms: Sequence[Arm], folders: Sequence[Path] = ()) -
 
     Returns:
         A sentence for each arm that failed.
+
+    Raises:
+        ConfigError: if the test cases are asked for without a reason.
     """
-    known, failures = known_records(plan, folders), list[str]()
+    trained, failures = _trained(plan, folders), list[str]()
+    known = {arm for arm, record in trained.items() if plan.role in record.scores}
     if plan.role == "test":
-        record_look(plan.output, _look(plan, arms))
+        _record_look(plan, [arm for arm in arms if arm not in known])
     tracked = Tracked(plan.tracking, plan.experiment)
     for number, arm in enumerate(arms, 1):
         if arm in known:
@@ -55,18 +65,28 @@ def run_missing(plan: Plan, arms: Sequence[Arm], folders: Sequence[Path] = ()) -
             continue
         logger.info("%d of %d: %s", number, len(arms), arm.name)
         try:
-            found = collect(plan, arm, tracked)
-            if found is None:
-                run_arm(plan, arm)
-                found = collect(plan, arm, Tracked(plan.tracking, plan.experiment))
-            if found is None:
-                raise MedsemiError(f"{arm.name}: its scores cannot be found in {plan.output}.")  # noqa: TRY301
+            _record_of(plan, arm, tracked, arm in trained).save(plan.output / "records")
         except MedsemiError as error:
             logger.warning("%s", error)
             failures.append(str(error))
-        else:
-            found[0].save(plan.output / "records")
     return failures
+
+
+def _record_of(plan: Plan, arm: Arm, tracked: Tracked, trained: bool) -> Record:
+    """Collect an arm, after it was trained and scored where it is not yet."""
+    found = collect(plan, arm, tracked)
+    if found is None:
+        # A table must not take the scores of one role from one training, and of another from another.
+        if trained and not (plan.folder(arm) / arm.method / "bundle").is_dir():
+            raise MedsemiError(
+                f"{arm.name} was trained elsewhere and has no scores of the {plan.role} cases; give this"
+                " command there, where its weights are, and the records of that output to --records."
+            )
+        run_arm(plan, arm)
+        found = collect(plan, arm, Tracked(plan.tracking, plan.experiment))
+    if found is None:
+        raise MedsemiError(f"{arm.name}: its scores cannot be found in {plan.output}.")
+    return found[0]
 
 
 def report(plan: Plan, minutes: float | None = None, folders: Sequence[Path] = ()) -> Report:
@@ -90,7 +110,7 @@ def report(plan: Plan, minutes: float | None = None, folders: Sequence[Path] = (
         (seconds, at_time(records, seconds)),
         _pictures(plan, records),
         [arm.name for arm in plan.arms if arm not in known],
-        read_looks(plan.output),
+        [look for folder in (plan.output, *_outputs(folders)) for look in read_looks(folder)],
     )
     write_report(made, plan.output)
     return made
@@ -128,6 +148,20 @@ def _pictures(plan: Plan, records: Sequence[Record]) -> dict[str, dict[str, byte
         if run is not None and run.pictures:
             pictures[record.method] = dict(run.pictures)
     return pictures
+
+
+def _outputs(folders: Sequence[Path]) -> list[Path]:
+    """The comparisons whose `records` these folders are."""
+    return list(dict.fromkeys(Path(folder).resolve().parent for folder in folders))
+
+
+def _record_look(plan: Plan, arms: Sequence[Arm]) -> None:
+    if not plan.reason.strip():
+        raise ConfigError(
+            "--reason is empty; say why the test cases are opened, the report will repeat it."
+        )
+    if arms:
+        record_look(plan.output, _look(plan, arms))
 
 
 def _look(plan: Plan, arms: Sequence[Arm]) -> Look:

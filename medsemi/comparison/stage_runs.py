@@ -1,7 +1,7 @@
 """What a stage of a training reported, read back from MLflow, or from its folder.
 
-MLflow is asked first: it also knows trainings of other machines. What it cannot answer is read from
-the run folder, which holds everything that MLflow was told.
+The run folder holds everything that MLflow was told, so it is read first; MLflow also knows trainings
+of other machines.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ PICTURES = ("best", "median", "worst")
 Scores = dict[str, dict[str, dict[str, dict[str, float | None]]]]
 
 _NEEDED = ("history.csv", "cases.csv", "extremes")
+_HISTORY, _SCORES = _NEEDED[:2]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ class Tracked:
         self._reachable = not self._is_absent_file()
 
     def find(self, stage: str, parameters: Mapping[str, str]) -> StageRun | None:
-        """The latest finished run of a stage; None if MLflow knows none or does not answer.
+        """The latest finished run of a stage; None if MLflow knows none, or not all of it.
+
+        A server that does not answer, or files that were moved away from it, are no error.
 
         Args:
             stage: of the tag `medsemi.stage`.
@@ -112,6 +115,9 @@ class Tracked:
                 # A folder is fetched as a whole: MLflow puts a file of one beside the others.
                 if artifact.path in _NEEDED:
                     client.download_artifacts(run_id, artifact.path, temporary)
+            has = {path.name for path in Path(temporary).iterdir()}
+            if (_SCORES if stage == "evaluate" else _HISTORY) not in has:
+                return None
             return _read(Path(temporary), runs[0].data.tags)
 
     def _is_absent_file(self) -> bool:

@@ -21,6 +21,7 @@ from medsemi.evaluation.statistics import (
     holm,
     patient_means,
     rank_methods,
+    seed_means,
 )
 
 # seed -> case -> value
@@ -207,9 +208,14 @@ def _shown(difference: Difference, p: float) -> str:
     interval = "" if math.isnan(low) else f" (95 % interval {low:+.3f} to {high:+.3f})"
     return (
         f"Dice {difference.mean:+.3f} against the supervised twin{interval},"
-        f" p = {p:.3f} after Holm, {difference.better} of {difference.patients} patients gain,"
+        f" p {probability(p, '= ')} after Holm, {difference.better} of {difference.patients} patients gain,"
         f" {difference.seeds} {'seed' if difference.seeds == 1 else 'seeds'}"
     )
+
+
+def probability(p: float, equals: str = "") -> str:
+    """A probability as text; one that three digits would make 0 is below 0.001."""
+    return "< 0.001" if p < 0.0005 else f"{equals}{p:.3f}"
 
 
 def _row(
@@ -279,8 +285,7 @@ def _structures(group: Sequence[Record], role: str) -> list[str]:
 def _spread(table: Values, patients: Mapping[str, str]) -> Spread:
     if not table:
         return Spread.of([])
-    _, means = patient_means(table, patients)
-    return Spread.of([float(m) for m in means.mean(0)] if len(means) else [])
+    return Spread.of([value for value in seed_means(table, patients) if not math.isnan(value)])
 
 
 def _rankings(dice: Mapping[str, Values], patients: Mapping[str, str]) -> dict[str, Ranking]:

@@ -30,8 +30,8 @@ class CanalScore:
         length_mm: of its center line.
         covered: part of the center line within the tolerance of the prediction, in 0..1.
         apical_reach_mm: way from the end of the center line back to the last predicted point that
-            is connected with the first one; 0 is perfect.
-        breaks: gaps in the prediction along the line.
+            is connected with the chamber, where the line begins; 0 is perfect.
+        breaks: gaps in the prediction along the line, also before its first predicted point.
     """
 
     length_mm: float
@@ -82,10 +82,11 @@ def score_canal(
     if not len(hits):
         return CanalScore(length, covered, length, 0)
     # A piece of one voxel without prediction lies between points two steps apart.
-    gaps = np.diff(along[hits]) - float(np.median(steps))
+    # What lies beyond one, seen from the chamber, is not reached, and nothing is where it is the first.
+    gaps = np.diff(along[hits], prepend=0.0) - float(np.median(steps))
     wide = np.flatnonzero(gaps > largest_gap + 1e-6)
-    last = hits[wide[0]] if len(wide) else hits[-1]
-    return CanalScore(length, covered, length - float(along[last]), len(wide))
+    reached = [0.0, *along[hits]][wide[0]] if len(wide) else along[hits[-1]]
+    return CanalScore(length, covered, length - float(reached), len(wide))
 
 
 def _hits(line: Points, voxels: Points, tolerance: float) -> npt.NDArray[np.int64]:

@@ -94,6 +94,32 @@ def patient_means(
     Raises:
         DataError: if the seeds were not scored on the same cases, or a case has no patient.
     """
+    names, table = _patient_table(scores, patients)
+    kept = np.flatnonzero(np.isfinite(table).all(1))
+    return [names[row] for row in kept], table[kept]
+
+
+def seed_means(
+    scores: Mapping[int, Mapping[str, float]], patients: Mapping[str, str]
+) -> list[float]:
+    """Average each seed over the patients that have a value in it, so that none vanishes from a mean.
+
+    A false alarm has a distance, and it counts also where another seed does not raise it.
+
+    Args:
+        scores: as for `patient_means`, as are `patients` and the errors.
+        patients: case -> patient.
+
+    Returns:
+        One value per seed, seeds ascending; NaN where no patient has one.
+    """
+    _, table = _patient_table(scores, patients)
+    return [_mean([float(value) for value in column]) for column in table.T]
+
+
+def _patient_table(
+    scores: Mapping[int, Mapping[str, float]], patients: Mapping[str, str]
+) -> tuple[list[str], Array]:
     cases = sorted(next(iter(scores.values()), {}))
     for seed, values in scores.items():
         if sorted(values) != cases:
@@ -108,8 +134,7 @@ def patient_means(
         patient: [_mean([scores[seed][case] for case in group]) for seed in sorted(scores)]
         for patient, group in sorted(groups.items())
     }
-    kept = {patient: row for patient, row in rows.items() if np.isfinite(row).all()}
-    return list(kept), np.array(list(kept.values()), dtype=float).reshape(len(kept), len(scores))
+    return list(rows), np.array(list(rows.values()), dtype=float).reshape(len(rows), len(scores))
 
 
 def compare(

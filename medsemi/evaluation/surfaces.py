@@ -32,8 +32,9 @@ def surface_dice(prediction: Mask, reference: Mask, spacing: Sequence[float]) ->
     predicted, true = (
         torch.from_numpy(np.asarray(m, bool))[None, None] for m in (prediction, reference)
     )
+    edges = [float(edge) for edge in spacing]  # MONAI wants all of one type
     found = compute_surface_dice(
-        predicted, true, [TOLERANCE_MM], include_background=True, spacing=list(spacing)
+        predicted, true, [TOLERANCE_MM], include_background=True, spacing=edges
     )
     return {"surface_dice_2mm": float(found)}
 

@@ -76,13 +76,23 @@ def provenance_tags() -> dict[str, str]:
 
 
 def device_name(device: str | torch.device) -> str:
-    """What computes, such as `NVIDIA H200` or `x86_64 CPU, 2 threads`; never the host's name."""
+    """What computes, such as `NVIDIA H200` or `AMD EPYC 7B13, 2 threads`; never the host's name."""
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
         return device.type
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    """The model of the CPU where the system tells it, so that times of two models are not compared."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or f"{platform.machine()} CPU"
 
 
 def flattened(parameters: Mapping[str, object]) -> dict[str, str]:

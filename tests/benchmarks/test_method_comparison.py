@@ -69,14 +69,14 @@ def test_the_same_minutes_end_where_the_baseline_ended(comparison: ModuleType) -
     record = replace(comparison.boards()["cardiac_7"].of("urpc")[0], curve=curve)
     ours = SimpleNamespace(of=lambda _: [record])
 
-    def against(seconds: float, **described: bool) -> str:
+    def against(seconds: float, machine: str = record.machine) -> str:
         last = (CurvePoint(800, seconds, 0.1),)
-        base = [replace(record, seconds=seconds, curve=last)]
-        theirs = SimpleNamespace(of=lambda _: base, described=described)
+        base = [replace(record, seconds=seconds, curve=last, machine=machine)]
+        theirs = SimpleNamespace(of=lambda _: base)
         return comparison._same_minutes(ours, theirs, "urpc", [record.seed])
 
     assert [against(s) for s in (100.0, 450.0, 900.0)] == ["–", "+0.300", "+0.700"]
-    assert against(900.0, other_machine=True) == "–"
+    assert against(900.0, "a faster one") == "–"
 
 
 def test_wrong_input_is_told_in_words(

@@ -26,19 +26,20 @@ def test_a_record_counts_for_its_method_and_the_settings_of_today(benchmark: Mod
     assert trial.known(0) is None
     path = trial.record(0)
     path.parent.mkdir()
-    record = {"method": trial.method, "settings_digest": trial.settings_digest}
+    record = dict(trial.identity)
     path.write_text(json.dumps(record))
     assert trial.known(0) == record
     assert trial.known(1) is None
     assert replace(trial, overrides={**trial.overrides, "norm": "batch"}).known(0) is None
     assert replace(trial, method="bcp").known(0) is None
-    path.write_text(json.dumps({**record, "settings_digest": "of an older configuration"}))
-    assert trial.known(0) is None
+    for name in record:
+        path.write_text(json.dumps({**record, name: "of another"}))
+        assert trial.known(0) is None, name
 
 
 def test_every_board_has_a_plan_for_every_trial(benchmark: ModuleType, tmp_path: Path) -> None:
     for board in ("cardiac_7", "cardiac_3", "left_atrium_8", "left_atrium_8_short"):
         found = benchmark.trials(board)
-        trained = [(trial.method, trial.settings_digest) for trial in found.values()]
+        trained = [tuple(trial.identity.values()) for trial in found.values()]
         assert len(set(trained)) == len(found), board
         assert all(trial.record(0).is_relative_to(tmp_path) for trial in found.values())

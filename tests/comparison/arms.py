@@ -77,6 +77,7 @@ def a_record(plan: Plan, method: str, seed: int, dice: float, **changes: object)
         "revision": "0123456789ab",
         "manifest_digest": plan.manifest.digest,
         "settings_digest": plan.settings_digest,
+        "evaluation_digest": plan.evaluation_digest,
     }
     return Record(**{**given, **changes})
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fire.parser import DefaultParseValue
 
 from medsemi.comparison.jobs import Arm, Plan, missing_workflows, run_arm, shard
 from medsemi.errors import ConfigError, MedsemiError
@@ -35,14 +37,15 @@ def test_only_a_method_with_a_pretraining_has_two_stages(arms, tmp_path: Path) -
 
 
 def test_a_command_names_all_that_an_arm_is(arms, tmp_path: Path) -> None:
-    plan = arms.a_plan(tmp_path, overlays=("small",), role="test", reason="final table")
+    plan = arms.a_plan(tmp_path, overlays=("small",), role="test", reason="release, final # 2")
     line = plan.command(Arm("bcp", 1), "evaluate")
     options = dict(zip(line[6::2], line[7::2], strict=True))
     files = [Path(name).stem for name in eval(options.get("--config_file", line[5]))]  # noqa: S307
     assert files == ["common", "method", "evaluate", "method_evaluate", "small"]
     assert (options["--seed"], options["--method_name"], options["--role"]) == ("1", "bcp", "test")
     assert options["--results_dir"] == str(plan.evaluation(Arm("bcp", 1)))
-    assert options["--reason"] == "final table"
+    # As Fire, which reads the command line of MONAI, takes it: not as a tuple, nor as a comment.
+    assert DefaultParseValue(options["--reason"]) == "release, final # 2"
 
 
 def test_the_digest_follows_settings_and_no_places(arms, tmp_path: Path) -> None:
@@ -56,6 +59,7 @@ def test_the_digest_follows_settings_and_no_places(arms, tmp_path: Path) -> None
     assert changed.settings_digest != digest
     # So a training with other settings is never taken for this one.
     assert changed.folder(Arm("bcp", 0)) != plan.folder(Arm("bcp", 0))
+    assert changed.evaluation_digest != plan.evaluation_digest
     with pytest.raises(ConfigError, match=r"nothing\.yaml does not exist"):
         _ = replace(plan, overlays=("nothing",)).settings_digest
 
@@ -78,3 +82,25 @@ def test_a_command_that_fails_is_told_with_its_last_line(
     monkeypatch.setattr(Plan, "command", broken)
     with pytest.raises(MedsemiError, match=r"fixmatch-0: method failed: the disk is full\."):
         run_arm(arms.a_plan(tmp_path), Arm("fixmatch", 0))
+
+
+def test_the_evaluation_has_a_digest_of_its_own(arms, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(arms.BUNDLE / "configs", bundle / "configs")
+    path = bundle / "configs" / "evaluate.yaml"
+
+    def plan_with(old: str, new: str) -> Plan:
+        assert old in original
+        path.write_text(original.replace(old, new))
+        return arms.a_plan(tmp_path, bundle=bundle)
+
+    original = path.read_text()
+    before = plan_with("reason: null", "reason: null")
+    digest, folder = before.evaluation_digest, before.evaluation(Arm("bcp", 0))
+    for old, new in (("reason: null", "reason: me"), ("extra_metrics: []", "extra_metrics: [a]")):
+        assert plan_with(old, new).evaluation_digest == digest
+    assert plan_with("role=@role,", "").evaluation_digest == digest  # what is told to MLflow
+    scored_otherwise = plan_with("component_filter: false", "component_filter: true")
+    assert scored_otherwise.evaluation_digest != digest
+    assert scored_otherwise.evaluation(Arm("bcp", 0)) != folder
+    assert scored_otherwise.settings_digest == before.settings_digest

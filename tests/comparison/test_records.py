@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medsemi.comparison.jobs import Arm
+from medsemi.comparison.jobs import Arm, missing_workflows
 from medsemi.comparison.records import CurvePoint, collect, read_records
 from medsemi.comparison.run import known_records
 from medsemi.comparison.stage_runs import Tracked
@@ -76,21 +76,34 @@ def test_scores_of_each_role_gather_from_several_machines(arms, tmp_path: Path) 
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     record.save(ours)
     tested = {"test": record.scores["validation"]}
-    replace(record, scores=tested, seconds=99.0).save(theirs)
+    replace(record, scores=tested, machine="another").save(theirs)
     (both,) = read_records([ours, theirs])
     assert set(both.scores) == {"validation", "test"}
-    assert both.seconds == record.seconds
+    assert both.machine == record.machine
+
+
+def test_scores_of_two_trainings_are_never_one_record(arms, tmp_path: Path) -> None:
+    plan = arms.a_plan(tmp_path)
+    record = arms.a_record(plan, "bcp", 0, 0.5)
+    tested = {"test": record.scores["validation"]}
+    record.save(tmp_path / "ours")
+    replace(record, scores=tested, seconds=99.0).save(tmp_path / "theirs")
+    assert read_records([tmp_path / "ours", tmp_path / "theirs"]) == [record]
+    replace(record, scores=tested, seconds=99.0).save(tmp_path / "ours")
+    (last,) = read_records([tmp_path / "ours"])
+    assert (set(last.scores), last.seconds) == ({"test"}, 99.0)
 
 
 def test_a_record_of_other_settings_does_not_count(arms, tmp_path: Path) -> None:
     plan = arms.a_plan(tmp_path)
-    for change in ({"settings_digest": "0"}, {"manifest_digest": "0"}, {"seed": 9}):
+    digests = ("settings_digest", "manifest_digest", "evaluation_digest")
+    for change in (*({name: "0"} for name in digests), {"seed": 9}):
         arms.a_record(plan, "bcp", change.pop("seed", 0), 0.8, **change).save(tmp_path / "r")
         assert known_records(plan, [tmp_path / "r"]) == {}
 
 
 def test_a_file_that_is_no_record_is_named(tmp_path: Path) -> None:
-    for text in ("{", "[]", "{}", '{"format": 1, "curve": []}'):
+    for text in ("{", "[]", "{}", '{"format": 2, "curve": []}'):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(DataError, match=r"bad\.json is no record"):
             read_records([tmp_path])
@@ -103,3 +116,18 @@ def test_runs_of_another_manifest_are_no_result(arms, tmp_path: Path) -> None:
     record.write_text(record.read_text().replace(plan.manifest.digest, "0" * 64))
     with pytest.raises(DataError, match="run of another manifest"):
         collect(plan, arm, Tracked(plan.tracking, plan.experiment))
+
+
+def test_a_record_of_an_older_format_is_named(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text('{"format": 1}')
+    with pytest.raises(DataError, match=r"old\.json has another format"):
+        read_records([tmp_path])
+
+
+def test_an_evaluation_without_its_last_picture_is_not_finished(arms, tmp_path: Path) -> None:
+    plan, arm = arms.a_plan(tmp_path), Arm("bcp", 0)
+    arms.write_arm(plan, arm)
+    (picture,) = plan.evaluation(arm).glob("extremes/worst_*.png")
+    picture.unlink()
+    assert missing_workflows(plan, arm) == ["evaluate"]
+    assert collect(plan, arm, Tracked(plan.tracking, plan.experiment)) is None

@@ -11,8 +11,9 @@ import pytest
 
 from medsemi.comparison.jobs import Arm
 from medsemi.comparison.looks import Look, read_looks, record_look
+from medsemi.comparison.records import read_records
 from medsemi.comparison.run import report, run_missing
-from medsemi.errors import DataError
+from medsemi.errors import ConfigError, DataError
 
 
 def recorded(arms, tmp_path: Path, **changes: object):
@@ -99,6 +100,43 @@ def test_each_look_at_the_test_list_is_kept_and_shown(arms, tmp_path: Path, monk
     assert "&lt;b&gt;final&lt;/b&gt; table" in (plan.output / "report.html").read_text()
     run_missing(replace(plan, role="validation"), ())
     assert read_looks(plan.output) == looks
+
+
+def test_what_is_known_is_no_new_look(arms, tmp_path: Path, monkeypatch) -> None:
+    plan = recorded(arms, tmp_path)
+    monkeypatch.setattr("medsemi.comparison.run.run_arm", None)
+    for record in read_records([plan.output / "records"]):
+        replace(record, scores={"test": record.scores["validation"]}).save(plan.output / "records")
+    assert run_missing(replace(plan, role="test", reason="again"), plan.arms) == []
+    assert read_looks(plan.output) == []
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_test_cases_are_not_opened_without_a_reason(arms, tmp_path: Path, reason: str) -> None:
+    plan = arms.a_plan(tmp_path, role="test", reason=reason)
+    with pytest.raises(ConfigError, match="--reason is empty; say why the test cases are opened"):
+        run_missing(plan, plan.arms)
+    assert read_looks(plan.output) == []
+
+
+def test_looks_of_the_comparisons_that_records_are_of_are_shown(arms, tmp_path: Path) -> None:
+    plan = recorded(arms, tmp_path)
+    look = Look("2026-01-01T00:00:00+00:00", "their look", ("bcp",), (0,), "a", "b")
+    record_look(plan.output, look)
+    elsewhere = replace(plan, output=tmp_path / "elsewhere")
+    report(elsewhere, folders=[plan.output / "records"])
+    assert "their look" in (elsewhere.output / "report.md").read_text()
+
+
+def test_a_training_of_elsewhere_is_not_repeated_for_another_role(
+    arms, tmp_path: Path, monkeypatch
+) -> None:
+    plan = recorded(arms, tmp_path)
+    monkeypatch.setattr("medsemi.comparison.run.run_arm", None)
+    here = replace(plan, output=tmp_path / "here", role="test", reason="final")
+    failures = run_missing(here, plan.arms[:1], [plan.output / "records"])
+    assert len(failures) == 1
+    assert "was trained elsewhere and has no scores of the test cases" in failures[0]
 
 
 def test_looks_are_read_back_as_written(tmp_path: Path) -> None:

@@ -25,9 +25,11 @@ def test_a_server_that_is_away_is_asked_once_and_folders_are_read(
     arms, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     plan = arms.a_plan(tmp_path, tracking_uri="http://127.0.0.1:9")
-    arms.write_arm(plan, Arm("bcp", 0))
+    tracked = Tracked(plan.tracking, plan.experiment)
     with caplog.at_level(logging.WARNING, "medsemi"):
-        record, _ = collect(plan, Arm("bcp", 0), Tracked(plan.tracking, plan.experiment))
+        assert collect(plan, Arm("bcp", 0), tracked) is None
+        arms.write_arm(plan, Arm("bcp", 0))
+        record, _ = collect(plan, Arm("bcp", 0), tracked)
     assert record.steps == 20
     told = [r.getMessage() for r in caplog.records if r.name.startswith("medsemi")]
     assert len(told) == 1

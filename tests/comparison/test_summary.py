@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from medsemi.comparison.equal_time import at_time, shortest
-from medsemi.comparison.summary import Spread, summarize, values, verdict
+from medsemi.comparison.report import scores_table
+from medsemi.comparison.summary import (
+    Spread,
+    Summary,
+    probability,
+    summarize,
+    values,
+    verdict,
+)
 from medsemi.evaluation.statistics import Difference
 
 PATIENT_OF = {f"v{number}": f"v{number}" for number in range(6)}
@@ -58,7 +66,34 @@ def test_missed_structures_are_counted(arms, tmp_path: Path) -> None:
     cases = {**dict.fromkeys(PATIENT_OF, 0.5), "v1": 0.0, "v4": 0.0}
     scores = {"validation": {"student": arms.scores(cases, ("atrium", "ventricle"))}}
     record = arms.a_record(plan, "bcp", 0, 0.5, scores=scores)
-    assert summarize([record], "validation", PATIENT_OF).rows[0].missed.mean == 4
+    row = summarize([record], "validation", PATIENT_OF).rows[0]
+    assert row.missed.mean == 4
+    shown = [scores_table(Summary((replace(row, missed=Spread.of(counts)),))).rows[0] for counts in (
+        [4.0], [0.0, 0.0, 1.0], [2.0, 2.0],
+    )]  # fmt: skip
+    assert [cells[7] for cells in shown] == ["4", "0.3 ± 0.6", "2"]
+
+
+def test_a_false_alarm_of_one_seed_stays_in_its_mean(arms, tmp_path: Path) -> None:
+    plan = arms.a_plan(tmp_path)
+    records = []
+    for seed, distance in ((0, None), (1, 200.0)):
+        cases = arms.scores(dict.fromkeys(PATIENT_OF, 0.5))
+        cases["v0"]["organ"]["hd95_mm"] = distance
+        scores = {"validation": {"student": cases}}
+        records.append(arms.a_record(plan, "bcp", seed, 0.5, scores=scores))
+    row = summarize(records, "validation", PATIENT_OF).rows[0]
+    assert row.scores["hd95_mm"].mean == pytest.approx((5.0 + (200 + 5 * 5.0) / 6) / 2)
+    assert row.scores["dice"].mean == 0.5
+
+
+def test_a_small_probability_is_not_zero() -> None:
+    assert [probability(p, "= ") for p in (0.0004, 0.0005, 0.05)] == [
+        "< 0.001",
+        "= 0.001",
+        "= 0.050",
+    ]
+    assert "p < 0.001 after Holm" in verdict(A_GAIN, 0.0001)
 
 
 def test_without_a_twin_nothing_is_claimed(records) -> None:
@@ -122,7 +157,15 @@ def test_equal_time_reads_the_last_validation_until_then(records) -> None:
     assert bcp.seeds == 0
     assert math.isnan(bcp.dice.mean)
     assert fixmatch.difference.mean == pytest.approx(-0.1)
-    _, bcp, _ = at_time(slow, 10.0)
-    assert bcp.steps.mean == 10
+    twin, bcp, _ = at_time(slow, 10.0)
+    # The twin had ended before, which its time says.
+    assert (twin.seconds.mean, bcp.seconds.mean, bcp.steps.mean) == (3.0, 10.0, 10)
     assert bcp.difference.mean == pytest.approx(0.81 / 3 - 0.71)
     assert math.isnan(twin.difference.mean)
+
+
+def test_the_clock_compares_trainings_of_one_machine(records) -> None:
+    other = [replace(r, machine="slower") if r.method == "bcp" else r for r in records]
+    _, bcp, fixmatch = at_time(other, 3.0)
+    assert math.isnan(bcp.difference.mean)
+    assert fixmatch.difference.mean == pytest.approx(-0.1)

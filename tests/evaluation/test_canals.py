@@ -54,6 +54,15 @@ def test_what_the_apex_lacks_is_told_in_mm() -> None:
     assert (score["canals_found"], score["canals_followed"], score["breaks"]) == (2, 1, 0)
 
 
+def test_what_is_not_connected_with_the_chamber_reaches_nothing() -> None:
+    apical = np.zeros_like(TRUTH)
+    apical[:20, :, 6:12] = TRUTH[:20, :, 6:12]  # the last 1.5 mm of one canal
+    score = score_tooth(apical | molar({26.0: (6, 56)}), TRUTH, CUBES)
+    assert score["breaks"] == 1
+    missed = score_tooth(molar({26.0: (6, 56)}), TRUTH, CUBES)
+    assert score["apical_reach_mm"] == missed["apical_reach_mm"] > 5
+
+
 def test_a_missed_canal_counts_with_its_length() -> None:
     score = score_tooth(molar({26.0: (6, 56)}), TRUTH, CUBES)
     assert (score["canals"], score["canals_found"]) == (2, 1)
