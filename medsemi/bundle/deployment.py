@@ -28,7 +28,8 @@ from medsemi.training.exported import holds_pair, sees_views
 
 logger = logging.getLogger(__name__)
 
-COPIED = ("configs/inference.yaml", "configs/logging.conf", "docs/README.md", "LICENSE")
+INFERENCE = "configs/inference.yaml"
+COPIED = (INFERENCE, "configs/logging.conf", "docs/README.md", "LICENSE")
 NETWORKS = ("model", "student", "teacher")
 # What a prediction builds; everything that these refer to is taken over.
 NODES = ("network_def", "inferer")
@@ -36,6 +37,8 @@ NODES = ("network_def", "inferer")
 VIEWS = "views"
 # What a bundle for any data does to an image; it belongs into the metadata of a trained one.
 PREPARATION = "preparation"
+# How `inference.yaml` prepares images, where the training says it otherwise.
+CHAIN = "inference_preprocessing"
 # Ranges need no more; reading hundreds of volumes again would take longer than it tells.
 MOST_MEASURED = 50
 
@@ -67,6 +70,7 @@ def deploy(
     for name in COPIED:
         if (source / name).is_file():
             _copy(source / name, building / name)
+    _prepare_as_trained(building / INFERENCE, stage / "config.json")
     for name in NETWORKS:
         if (stage / f"{name}.pt").is_file():
             _copy(stage / f"{name}.pt", building / "models" / f"{name}.pt")
@@ -135,6 +139,16 @@ def _as_trained(common: Path, recorded: Path) -> dict[str, Any]:
     needed = {path.split(SEPARATOR)[0] for path in reachable(trained, nodes)}
     known = {k: lookup(trained, k) if k in needed else v for k, v in config.items()}
     return known | {k: lookup(trained, k) for k in sorted(needed - known.keys())}
+
+
+def _prepare_as_trained(inference: Path, recorded: Path) -> None:
+    """A plan changes how images are prepared, and `inference.yaml` lies over what it says."""
+    if inference.is_file() and recorded.is_file():
+        trained = json.loads(recorded.read_text(encoding="utf-8"))
+        if CHAIN in trained:
+            header = f"# Overlay of common.yaml; `{CHAIN}` is that of the training.\n"
+            config = {**_read(inference), CHAIN: trained[CHAIN]}
+            inference.write_text(header + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
 def _plain(node: Any, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 (a configuration)

@@ -65,6 +65,27 @@ def test_the_bundle_holds_what_the_run_was_trained_with(
     assert not list(stage.glob(".bundle*"))
 
 
+def test_images_are_prepared_as_the_plan_of_the_training_says(
+    stage: Path, data: Path, manifest: Manifest
+) -> None:
+    recorded = stage / "config.json"
+    tree = json.loads(recorded.read_text())
+    planned = {
+        "_target_": "monai.transforms.Compose",
+        "transforms": [{"_target_": "monai.transforms.Spacingd", "pixdim": "@spacing"}],
+    }
+    told = {"spacing": [1.0, 2.0, 3.0], "inference_preprocessing": planned}
+    told["preparation"] = {"spacing": "@spacing"}
+    recorded.write_text(json.dumps({**tree, **told}))
+    configs = deploy(BUNDLE, stage, data, manifest) / "configs"
+    merged = merge([configs / "common.yaml", configs / "inference.yaml"], {})
+    assert not merged.findings
+    assert merged.tree["inference_preprocessing"] == planned
+    assert merged.tree["spacing"] == [1.0, 2.0, 3.0]
+    published = merge([CONFIGS / "common.yaml", CONFIGS / "inference.yaml"], {}).tree
+    assert merged.tree["postprocessing"] == published["postprocessing"]
+
+
 def test_the_bundle_can_be_read_by_those_who_predict(
     stage: Path, data: Path, manifest: Manifest
 ) -> None:
