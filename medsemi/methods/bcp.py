@@ -23,7 +23,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from medsemi.batch import Batch
 from medsemi.errors import ConfigError
@@ -31,7 +30,7 @@ from medsemi.methods.method import LossTerms, Method, Passes, both_halves
 from medsemi.parts.components import hard_labels, start_component_filter
 from medsemi.parts.copy_paste import Box, draw_box, halves, mix, outside_mask
 from medsemi.parts.losses import dice_form, region_losses
-from medsemi.parts.teacher import BufferRule, frozen_copy, update_teacher
+from medsemi.parts.teacher import BufferRule, check_buffer_rule, frozen_copy, update_teacher
 
 
 def run_separately(network: nn.Module, *inputs: Tensor, passes: int) -> Tensor:
@@ -83,14 +82,13 @@ class BCP(Method):
             student_passes: 2 runs the two mixes apart, 1 together (batch norm sees the difference).
             teacher_passes: the same for the two halves of the unlabeled windows.
             deploy: which network is used for inference.
+
+        Raises:
+            ConfigError: if the teacher's batch-norm statistics would never move.
         """
         super().__init__()
-        normed = any(isinstance(part, _BatchNorm) for part in network.modules())
-        if teacher_mode == "eval" and ema_buffers == "keep" and normed:
-            raise ConfigError(
-                "teacher_mode eval with ema_buffers keep leaves the batch-norm statistics of the teacher"
-                " as they are at its start; give ema_buffers average."
-            )
+        if teacher_mode == "eval":
+            check_buffer_rule(ema_buffers, network)
         self.student = network
         self.teacher = frozen_copy(network)
         self.hole_ratio, self.pseudo_weight = hole_ratio, pseudo_weight

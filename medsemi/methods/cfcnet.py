@@ -45,6 +45,7 @@ from medsemi.parts.losses import probabilities
 from medsemi.parts.ramps import sigmoid_ramp
 from medsemi.parts.teacher import (
     BufferRule,
+    check_buffer_rule,
     frozen_copy,
     update_common_teacher,
     update_teacher,
@@ -71,10 +72,7 @@ class CFCDraws:
 
 
 class CFCNet(Method):
-    """Two students teach each other, and both learn from their common teacher.
-
-    Start it from a network that `RandomViewPretraining` has trained.
-    """
+    """Two students and their common teacher; start from what `RandomViewPretraining` has trained."""
 
     def __init__(
         self,
@@ -137,12 +135,12 @@ class CFCNet(Method):
                 what both say of their fixed views, at twice the cost.
 
         Raises:
-            ConfigError: if the rule averages weights of students that differ, or there is no such
-                rule.
+            ConfigError: if the students do not fit the rule, or statistics would never move.
         """
         super().__init__()
         network_high = copy.deepcopy(network) if network_high is None else network_high
         check_teacher_rule(teacher_rule, network, network_high)
+        check_buffer_rule(ema_buffers, network)
         self.views, self.mix = views or FrequencyViews(), mix or UCFMix()
         if teacher_rule == "two":
             self.teacher: nn.Module = NetworkPair(frozen_copy(network), frozen_copy(network_high))

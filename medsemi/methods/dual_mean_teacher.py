@@ -31,6 +31,7 @@ from medsemi.parts.pseudo_labels import label_monitors, pseudo_loss
 from medsemi.parts.ramps import sigmoid_ramp
 from medsemi.parts.teacher import (
     BufferRule,
+    check_buffer_rule,
     frozen_copy,
     update_teacher,
     warmed_up,
@@ -90,10 +91,13 @@ class DualMeanTeacher(Method):
                 `teacher_a`.
 
         Raises:
-            ConfigError: if both networks have the same weights.
+            ConfigError: if both networks have the same weights, or batch-norm statistics of their
+                teachers would never move.
         """
         super().__init__()
         require_different_starts(network, network_b)
+        for student in (network, network_b):
+            check_buffer_rule(ema_buffers, student)
         self.student_a, self.student_b = network, network_b
         self.teachers = NetworkPair(frozen_copy(network), frozen_copy(network_b)).eval()
         self.warmup_steps, self.rampup_steps = warmup_steps, rampup_steps

@@ -30,7 +30,12 @@ from medsemi.parts.components import hard_labels, start_component_filter
 from medsemi.parts.copy_paste import Box, draw_box, halves, mix, outside_mask
 from medsemi.parts.label_agreement import label_agreement
 from medsemi.parts.losses import dice_form, region_losses
-from medsemi.parts.teacher import BufferRule, frozen_copy, update_common_teacher
+from medsemi.parts.teacher import (
+    BufferRule,
+    check_buffer_rule,
+    frozen_copy,
+    update_common_teacher,
+)
 from medsemi.parts.views import FrequencyViews, OnView, ViewDraw
 
 
@@ -76,8 +81,12 @@ class FrequencyCopyPaste(Method):
                 deletes canals that a window cuts off; leave it out for thin structures.
             connectivity: of the components, see `largest_component`; None is full.
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
+
+        Raises:
+            ConfigError: if the teacher's batch-norm statistics would never move.
         """
         super().__init__()
+        check_buffer_rule(ema_buffers, network)
         self.views = views or FrequencyViews()
         self.teacher = frozen_copy(network)
         self.student_low = OnView(network, self.views, "low")
