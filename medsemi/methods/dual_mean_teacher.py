@@ -153,7 +153,7 @@ class DualMeanTeacher(Method):
             [label_agreement(a, b) for a, b in zip(label_a, label_b, strict=True)]
         )
         kept = (overlap >= self.sample_threshold).view(-1, *[1] * (target.ndim - 1))
-        weight = kept * (both_sure + self.conflict_weight * one_sure)
+        weight = kept * (both_sure.float() + self.conflict_weight * one_sure)
         monitors = label_monitors(target, weight, answers[0].shape[1])
         monitors |= {"teacher_agreement": overlap.mean(), "kept_samples": kept.float().mean()}
         return target, weight, monitors
