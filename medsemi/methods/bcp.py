@@ -27,10 +27,17 @@ from torch import Tensor, nn
 from medsemi.batch import Batch
 from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.components import hard_labels, start_component_filter
 from medsemi.parts.copy_paste import Box, draw_box, halves, mix, outside_mask
 from medsemi.parts.losses import dice_form, region_losses
-from medsemi.parts.teacher import BufferRule, check_buffer_rule, frozen_copy, update_teacher
+from medsemi.parts.teacher import (
+    BUFFER_RULES,
+    BufferRule,
+    check_buffer_rule,
+    frozen_copy,
+    update_teacher,
+)
 
 
 def run_separately(network: nn.Module, *inputs: Tensor, passes: int) -> Tensor:
@@ -84,9 +91,17 @@ class BCP(Method):
             deploy: which network is used for inference.
 
         Raises:
-            ConfigError: if the teacher's batch-norm statistics would never move.
+            ConfigError: if an option is out of its range, or the teacher's batch-norm statistics
+                would never move.
         """
         super().__init__()
+        check_choice(("train", "eval"), teacher_mode=teacher_mode)
+        check_choice(BUFFER_RULES, ema_buffers=ema_buffers)
+        check_choice(("student", "teacher"), deploy=deploy)
+        check_choice((None, 1, 2, 3), connectivity=connectivity)
+        check_choice((1, 2), student_passes=student_passes, teacher_passes=teacher_passes)
+        check_range(0, 1, hole_ratio=hole_ratio, ema_decay=ema_decay)
+        check_range(0, pseudo_weight=pseudo_weight)
         if teacher_mode == "eval":
             check_buffer_rule(ema_buffers, network)
         self.student = network
@@ -193,8 +208,13 @@ class CopyPastePretraining(Method):
             loss: `mixed` takes the loss over the whole mixed label (left atrium, pancreas),
                 `regions` adds those of the box and of its outside (cardiac).
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
+
+        Raises:
+            ConfigError: if an option is out of its range.
         """
         super().__init__()
+        check_choice(("mixed", "regions"), loss=loss)
+        check_range(0, 1, hole_ratio=hole_ratio)
         self.student = network
         self.hole_ratio, self.loss = hole_ratio, loss
         self.dice = dice_form(dice)

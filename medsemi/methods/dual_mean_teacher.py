@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.intensity_views import IntensityDraw, IntensityViews
 from medsemi.parts.label_agreement import label_agreement
 from medsemi.parts.losses import dice_form, labeled_losses, probabilities
@@ -91,10 +92,16 @@ class DualMeanTeacher(Method):
                 `teacher_a`.
 
         Raises:
-            ConfigError: if both networks have the same weights, or batch-norm statistics of their
-                teachers would never move.
+            ConfigError: if an option is out of its range, both networks have the same weights, or
+                batch-norm statistics of their teachers would never move.
         """
         super().__init__()
+        check_choice(("teacher_a", "teachers"), deploy=deploy)
+        check_range(0, 1, threshold=threshold, sample_threshold=sample_threshold)
+        check_range(0, 1, conflict_weight=conflict_weight, dice_weight=dice_weight)
+        check_range(0, 1, ema_decay=ema_decay)
+        check_range(0, warmup_steps=warmup_steps, rampup_steps=rampup_steps)
+        check_range(0, pseudo_weight=pseudo_weight)
         require_different_starts(network, network_b)
         for student in (network, network_b):
             check_buffer_rule(ema_buffers, student)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from medsemi.parts.checked_options import check_choice
+
 
 def hard_labels(logits: Tensor) -> Tensor:
     """Return the most probable class of each voxel as uint8.
@@ -42,8 +44,12 @@ def largest_component(
         A new array; removed voxels are background. Of two components of equal size the one that
         comes first in C order stays. A class without voxels stays empty.
 
+    Raises:
+        ConfigError: if the window has not that many axes.
+
     Source: BCP, `LA_BCP_train.py` (LargestCC_pancreas), `ACDC_BCP_train.py` (get_ACDC_2DLargestCC).
     """
+    check_choice((None, *range(1, label.ndim + 1)), connectivity=connectivity)
     structure = ndimage.generate_binary_structure(label.ndim, connectivity or label.ndim)
     kept = np.zeros_like(label)
     for value, box in enumerate(ndimage.find_objects(label), start=1):

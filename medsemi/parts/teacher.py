@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from medsemi.errors import ConfigError
+from medsemi.parts.checked_options import check_choice, check_range
 
 BufferRule = Literal["keep", "average", "copy"]
+BUFFER_RULES = ("keep", "average", "copy")
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
@@ -35,8 +37,10 @@ def check_buffer_rule(rule: str, network: nn.Module) -> None:
         network: what the teacher follows.
 
     Raises:
-        ConfigError: if the teacher would keep its own and the network has some.
+        ConfigError: if there is no such rule, or the teacher would keep its own and the network has
+            some.
     """
+    check_choice(BUFFER_RULES, ema_buffers=rule)
     if rule == "keep" and _has_statistics(network):
         raise ConfigError(
             "ema_buffers keep leaves the batch-norm statistics of a teacher that answers in eval mode"
@@ -134,10 +138,12 @@ class EmaTeacher(nn.Module):
             warm_up: the share that stays, from decay and step: `warmed_up` or `of_latest`.
 
         Raises:
-            ConfigError: if its statistics would never move, see `check_buffer_rule`.
+            ConfigError: if `decay` is not within 0 to 1, or its statistics would never move, see
+                `check_buffer_rule`.
         """
         super().__init__()
         check_buffer_rule(buffer_rule, student)
+        check_range(0, 1, ema_decay=decay)
         self.network = frozen_copy(student).eval()
         self.decay, self.buffer_rule, self.warm_up = decay, buffer_rule, warm_up
 
