@@ -58,6 +58,8 @@ class BCP(Method):
     filtered hard labels, at a lower weight, on unlabeled ones.
     """
 
+    same_at_every_scale = ("pseudo_labels",)
+
     def __init__(
         self,
         network: nn.Module,

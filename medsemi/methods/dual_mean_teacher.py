@@ -54,6 +54,8 @@ class PairDraws:
 class DualMeanTeacher(Method):
     """Two students learn what both teachers say, each on its own strong view."""
 
+    same_at_every_scale = ("strong",)
+
     def __init__(
         self,
         network: nn.Module,
@@ -132,7 +134,7 @@ class DualMeanTeacher(Method):
             target, weight, monitors = self.consensus(answers)
         for name, view in zip("ab", draws.views, strict=True):
             student = self.student_a if name == "a" else self.student_b
-            seen = [image, self.views.apply(unlabeled, view)] if warm else [image]
+            seen = [image, self.strong(unlabeled, view)] if warm else [image]
             logits = student(torch.cat(seen))
             losses = labeled_losses(logits[:count], label, self.dice)
             terms |= {f"{term}_{name}": loss for term, loss in losses.items()}
@@ -144,6 +146,10 @@ class DualMeanTeacher(Method):
                 ramp = sigmoid_ramp(step - self.warmup_steps, self.rampup_steps)
                 weights[f"pseudo_{name}"] = self.pseudo_weight * ramp
         return LossTerms(terms, weights, monitors)
+
+    def strong(self, image: Tensor, draw: IntensityDraw) -> Tensor:
+        """Return the strong view of `image`."""
+        return self.views.apply(image, draw)
 
     def consensus(self, answers: list[Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the label of each voxel, its weight, and what is monitored.

@@ -53,6 +53,8 @@ class StrongDraws:
 class FixMatch(Method):
     """One network labels unlabeled windows and learns the sure voxels on their strong view."""
 
+    same_at_every_scale = ("strong",)
+
     def __init__(
         self,
         network: nn.Module,

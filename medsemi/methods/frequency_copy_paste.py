@@ -56,6 +56,8 @@ class PasteDraws:
 class FrequencyCopyPaste(Method):
     """Each student learns pasted views of its own band, with labels of their common teacher."""
 
+    same_at_every_scale = ("pseudo_labels",)
+
     def __init__(
         self,
         network: nn.Module,

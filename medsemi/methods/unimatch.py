@@ -65,6 +65,8 @@ class UniMatchDraws:
 class UniMatch(Method):
     """The student learns the teacher's sure voxels on two strong views."""
 
+    same_at_every_scale = ("strong",)
+
     def __init__(
         self,
         network: nn.Module,

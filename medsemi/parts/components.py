@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -63,6 +64,8 @@ def largest_component(
 def start_component_filter(labels: Tensor, connectivity: int | None = None) -> Callable[[], Tensor]:
     """Start filtering a batch of hard labels; the returned function waits and gives the result.
 
+    It filters once, however often it is asked.
+
     On a GPU the labels travel as one asynchronous copy, and the components are found on the CPU
     while the GPU runs what was queued after this call (the student), so that neither waits for
     more than it must.
@@ -72,12 +75,13 @@ def start_component_filter(labels: Tensor, connectivity: int | None = None) -> C
         connectivity: as in `largest_component`.
     """
     if labels.device.type != "cuda":
-        return lambda: _filter(labels, connectivity)
+        return functools.cache(lambda: _filter(labels, connectivity))
     host = torch.empty(labels.shape, dtype=labels.dtype, pin_memory=True)
     host.copy_(labels, non_blocking=True)
     copied = torch.cuda.Event()
     copied.record()
 
+    @functools.cache
     def finish() -> Tensor:
         copied.synchronize()
         return _filter(host, connectivity).pin_memory().to(labels.device, non_blocking=True)

@@ -21,7 +21,7 @@ from medsemi.batch import Batch
 from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method
 from medsemi.networks.stages import decoder_stages, out_channels
-from medsemi.parts.recalled_passes import RecalledPasses
+from medsemi.parts.recalled_passes import RecalledPasses, RecalledResults
 from medsemi.parts.ucf_mix import UCFMix
 from medsemi.seeds import derive_seed
 from medsemi.training.student_views import run_by_methods
@@ -55,6 +55,8 @@ class DeepSupervision(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "deep_supervision"))
             self.recalled = [_recalled(network) for network in _own_networks(method)]
+        results = [RecalledResults(method, name) for name in method.same_at_every_scale]
+        self.memories: list[RecalledPasses | RecalledResults] = [*self.recalled, *results]
         self.heads = nn.ModuleList(one.heads for one in self.recalled if len(one.heads))
         self.heads.to(next(method.parameters()).device)
 
@@ -67,12 +69,12 @@ class DeepSupervision(nn.Module):
             step: the number of the step, from 0.
         """
         try:
-            for one in self.recalled:
+            for one in self.memories:
                 one.keep()
             found: LossTerms = self.method(batch, draws, step)
             losses = [self._again(scale, batch, draws, step) for scale in range(self.scales)]
         finally:
-            for one in self.recalled:
+            for one in self.memories:
                 one.forget()
         weights = [self.share**scale for scale in range(self.scales + 1)]
         weights = [weight / sum(weights) for weight in weights]
@@ -93,7 +95,7 @@ class DeepSupervision(nn.Module):
 
     def _again(self, scale: int, batch: Batch, draws: Any, step: int) -> Tensor:  # noqa: ANN401
         with ExitStack() as stack:
-            for one in self.recalled:
+            for one in self.memories:
                 stack.enter_context(one.answering(scale))
             terms: LossTerms = self.method(batch, draws, step)
         return terms.total

@@ -19,7 +19,9 @@ from medsemi.methods.method import Method
 from medsemi.methods.registry import METHODS, MethodEntry
 from medsemi.networks.unet2d import UNet2D
 from medsemi.networks.vnet import VNet
+from medsemi.parts import components
 from medsemi.parts.intensity_augmentation import IntensityAugmentation
+from medsemi.parts.intensity_views import IntensityViews
 from medsemi.parts.losses import labeled_losses
 from medsemi.parts.ucf_mix import UCFMix
 from medsemi.training.deep_supervision import DeepSupervision
@@ -100,14 +102,10 @@ def test_no_network_learns_or_labels_twice(entry: MethodEntry) -> None:
         pytest.skip("has heads of its own")
     passes: Counter[str] = Counter()
 
-    def counted(name: str, network: nn.Module, *_: object) -> None:
-        if network.training or not torch.is_grad_enabled():
-            passes[name] += 1
-
     for name, network in method.networks.items():
         inner = dict(run_by_methods(network).named_children()).get("encoder")
         if inner is not None:
-            inner.register_forward_hook(lambda m, i, o, name=name: counted(name, m))
+            inner.register_forward_hook(lambda *_, name=name: passes.update([name]))
     batch = Slices()[0]
     method.train()
     draws = method.draw(batch, torch.Generator().manual_seed(0))
@@ -120,6 +118,37 @@ def test_no_network_learns_or_labels_twice(entry: MethodEntry) -> None:
     DeepSupervision(method, 0.5, seed=0)(batch, draws, 2)
     assert plain
     assert dict(passes) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "function"),
+    [
+        ("bcp", components, "largest_component"),
+        ("frequency_copy_paste", components, "largest_component"),
+        ("fixmatch", IntensityViews, "apply"),
+        ("unimatch", IntensityViews, "apply"),
+        ("dual_mean_teacher", IntensityViews, "apply"),
+    ],
+)
+def test_what_is_the_same_at_every_scale_is_made_once(
+    name: str, owner: object, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, real = [], getattr(owner, function)
+    monkeypatch.setattr(owner, function, lambda *args: made.append(1) or real(*args))
+
+    def step(method: Method, scales: bool) -> tuple[int, dict[str, float]]:
+        made.clear()
+        losses = DeepSupervision(method, 0.5, seed=0) if scales else method
+        draws = method.draw(Slices()[0], torch.Generator().manual_seed(0))
+        torch.manual_seed(0)  # of dropout
+        found = losses.train()(Slices()[0], draws, 2)
+        return len(made), {name: term.item() for name, term in found.terms.items()}
+
+    count, terms = step(method_of(name), scales=True)
+    assert count == step(method_of(name), scales=False)[0] > 0
+    computed = method_of(name)
+    computed.same_at_every_scale = ()
+    assert step(computed, scales=True) == (4 * count, terms)
 
 
 @pytest.mark.parametrize(
