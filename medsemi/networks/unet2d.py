@@ -112,6 +112,9 @@ class _Decoder(nn.Module):
 class UNet2D(nn.Module):
     """U-Net with bilinear upsampling; height and width are multiples of 16.
 
+    With instance norm, or batch norm and a single window, one of them is at least 32, since a norm
+    needs two values or more.
+
     With the defaults it has 1,813,764 parameters, those of the published results.
 
     Args:
