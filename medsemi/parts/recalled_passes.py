@@ -74,6 +74,10 @@ class RecalledPasses:
         self._compute: Callable[[Tensor], Tensor] = network.forward
         network.forward = self._answer
 
+    def limit(self, scales: int) -> None:
+        """Give up all heads but those of the finest `scales`: one that is never asked never learns."""
+        self.heads, self.stages = self.heads[:scales], self.stages[:scales]
+
     def keep(self) -> None:
         """Keep the passes from now on."""
         self._kept = []

@@ -31,7 +31,7 @@ class DeepSupervision(nn.Module):
     """The loss of a method, and the same at coarser scales of what its students see."""
 
     def __init__(self, method: Method, share: float, seed: int) -> None:
-        """Give every network that learns a head for each coarse stage of its decoder.
+        """Give every network that learns a head for each coarse stage that the decoders of all have.
 
         Args:
             method: on its device; it keeps its own networks.
@@ -57,7 +57,10 @@ class DeepSupervision(nn.Module):
             self.recalled = [_recalled(network) for network in _own_networks(method)]
         results = [RecalledResults(method, name) for name in method.same_at_every_scale]
         self.memories: list[RecalledPasses | RecalledResults] = [*self.recalled, *results]
-        self.heads = nn.ModuleList(one.heads for one in self.recalled if len(one.heads))
+        learning = [one for one in self.recalled if len(one.heads)]
+        for one in learning:
+            one.limit(min(len(other.heads) for other in learning))
+        self.heads = nn.ModuleList(one.heads for one in learning)
         self.heads.to(next(method.parameters()).device)
 
     def forward(self, batch: Batch, draws: Any, step: int) -> LossTerms:  # noqa: ANN401
@@ -90,8 +93,8 @@ class DeepSupervision(nn.Module):
 
     @property
     def scales(self) -> int:
-        """Number of coarse scales."""
-        return min(len(heads) for heads in self.heads)  # type: ignore[arg-type]  # of ModuleLists
+        """Number of coarse scales, which all networks that learn have."""
+        return len(self.heads[0])  # type: ignore[arg-type]  # of a ModuleList
 
     def _again(self, scale: int, batch: Batch, draws: Any, step: int) -> Tensor:  # noqa: ANN401
         with ExitStack() as stack:

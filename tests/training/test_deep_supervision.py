@@ -9,12 +9,14 @@ from typing import ClassVar
 
 import pytest
 import torch
+from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medsemi.batch import Batch, Sub
 from medsemi.errors import ConfigError
 from medsemi.methods.build import build_method
+from medsemi.methods.cross_pseudo_supervision import CrossPseudoSupervision
 from medsemi.methods.method import Method
 from medsemi.methods.registry import METHODS, MethodEntry
 from medsemi.networks.unet2d import UNet2D
@@ -192,6 +194,20 @@ def test_a_scale_is_the_loss_of_the_enlarged_logits_of_its_head(build) -> None:
     torch.testing.assert_close(found.total, 8 / 15 * plain + coarse)
     found.total.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in deep.heads.parameters())
+
+
+def test_networks_of_different_depth_share_their_finest_scales() -> None:
+    """A head that gets no gradient lets processes that share a training wait for each other."""
+    torch.manual_seed(0)
+    settings = {"strides": [1, 2, 2, 2], "kernel_size": [3] * 4, "upsample_kernel_size": [2] * 3}
+    planned = DynUNet(2, 1, 2, **settings, filters=[2, 4, 4, 4], norm_name="instance")
+    method = CrossPseudoSupervision(UNet2D(out_channels=2, filters=2), planned, rampup_steps=0)
+    deep = DeepSupervision(method, 0.5, seed=0).train()
+    found = deep(Slices()[0], None, 0)
+    assert [n for n in found.terms if n.startswith("scale")] == ["scale_1", "scale_2"]
+    found.total.backward()
+    assert all(p.grad is not None and p.grad.any() for p in deep.heads.parameters())
+    assert [len(heads) for heads in deep.heads] == [2, 2]
 
 
 def test_the_heads_depend_on_the_seed_alone() -> None:
