@@ -154,12 +154,12 @@ class CFCNet(Method):
             OnView(network, self.views, "low"), OnView(network_high, self.views, "high")
         )
         self.teacher_rule, self.low_share, self.deploy = teacher_rule, low_share, deploy
-        self.ema_decay, self.ema_buffers = ema_decay, ema_buffers
+        self.ema_decay, self.ema_buffers, self.confidence = ema_decay, ema_buffers, confidence
         self.consistency_weight, self.rampup_steps = consistency_weight, rampup_steps
         self.weights = {"cross": cross_weight, "full": full_weight, "mix": mix_weight}
         self.full_view_supervision, self.mix_labeled = full_view_supervision, mix_labeled
         self.cldice_weight, self.cldice_iterations = cldice_weight, cldice_iterations
-        self.confidence = confidence
+        self.moves_labels = self.mix.mode == "displaced" and max(mix_weight, mix_labeled) > 0.0
         self.labeled_loss = partial(foreground_loss, dice_weight=dice_weight)
         self.pseudo_loss: Callable[..., Tensor] = soft_target_loss
         if not soft_targets:

@@ -22,7 +22,6 @@ from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method
 from medsemi.networks.stages import decoder_stages, out_channels
 from medsemi.parts.recalled_passes import RecalledPasses, RecalledResults
-from medsemi.parts.ucf_mix import UCFMix
 from medsemi.seeds import derive_seed
 from medsemi.training.student_views import run_by_methods
 
@@ -45,7 +44,7 @@ class DeepSupervision(nn.Module):
         super().__init__()
         if not 0 < share <= 1:
             raise ConfigError(f"deep_supervision is {share}; give 0 to switch it off, up to 1.")
-        if any(isinstance(m, UCFMix) and m.mode == "displaced" for m in vars(method).values()):
+        if method.moves_labels:
             # Each scale would choose and move other blocks than the window that was seen.
             raise ConfigError(
                 "deep_supervision does not go with a UCF-Mix of mode 'displaced'; set it to 0, or take"

@@ -245,9 +245,12 @@ def test_a_network_of_unknown_stages_is_told_in_words() -> None:
 
 
 def test_labels_that_move_with_what_a_network_says_are_refused() -> None:
-    mix = UCFMix(mode="displaced", blocks=4)
-    method = build_method(
-        "cfcnet", UNet2D(out_channels=2, filters=4), steps=9, classes=2, options={"mix": mix}
-    )
-    with pytest.raises(ConfigError, match=r"deep_supervision does not go with .* 'displaced'"):
-        DeepSupervision(method, 0.5, 0)
+    def displacing(**options: float) -> Method:
+        given = {"mix": UCFMix(mode="displaced", blocks=4), **options}
+        network = UNet2D(out_channels=2, filters=4)
+        return build_method("cfcnet", network, steps=9, classes=2, options=given)
+
+    for options in ({}, {"mix_weight": 0.0, "mix_labeled": 0.5}):
+        with pytest.raises(ConfigError, match=r"deep_supervision does not go with .* 'displaced'"):
+            DeepSupervision(displacing(**options), 0.5, 0)
+    assert DeepSupervision(displacing(mix_weight=0.0), 0.5, 0).scales == 3
