@@ -19,8 +19,6 @@ from medsemi.parts.intensity_views import IntensityViews
 from medsemi.parts.teacher import BUFFER_RULES
 from medsemi.parts.views import FrequencyViews
 
-NAMES = [entry.name for entry in METHODS]
-
 
 def build(name: str, norm: str = "batch", **options: Any) -> Method:
     torch.manual_seed(0)
