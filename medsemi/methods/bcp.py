@@ -23,15 +23,21 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from medsemi.batch import Batch
 from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.components import hard_labels, start_component_filter
 from medsemi.parts.copy_paste import Box, draw_box, halves, mix, outside_mask
 from medsemi.parts.losses import dice_form, region_losses
-from medsemi.parts.teacher import BufferRule, frozen_copy, update_teacher
+from medsemi.parts.teacher import (
+    BUFFER_RULES,
+    BufferRule,
+    check_buffer_rule,
+    frozen_copy,
+    update_teacher,
+)
 
 
 def run_separately(network: nn.Module, *inputs: Tensor, passes: int) -> Tensor:
@@ -51,6 +57,8 @@ class BCP(Method):
     The student learns both mixes, with true labels on labeled voxels and with the teacher's
     filtered hard labels, at a lower weight, on unlabeled ones.
     """
+
+    same_at_every_scale = ("pseudo_labels",)
 
     def __init__(
         self,
@@ -83,14 +91,21 @@ class BCP(Method):
             student_passes: 2 runs the two mixes apart, 1 together (batch norm sees the difference).
             teacher_passes: the same for the two halves of the unlabeled windows.
             deploy: which network is used for inference.
+
+        Raises:
+            ConfigError: if an option is out of its range, or the teacher's batch-norm statistics
+                would never move.
         """
         super().__init__()
-        normed = any(isinstance(part, _BatchNorm) for part in network.modules())
-        if teacher_mode == "eval" and ema_buffers == "keep" and normed:
-            raise ConfigError(
-                "teacher_mode eval with ema_buffers keep leaves the batch-norm statistics of the teacher"
-                " as they are at its start; give ema_buffers average."
-            )
+        check_choice(("train", "eval"), teacher_mode=teacher_mode)
+        check_choice(BUFFER_RULES, ema_buffers=ema_buffers)
+        check_choice(("student", "teacher"), deploy=deploy)
+        check_choice((None, 1, 2, 3), connectivity=connectivity)
+        check_choice((1, 2), student_passes=student_passes, teacher_passes=teacher_passes)
+        check_range(0, 1, hole_ratio=hole_ratio, ema_decay=ema_decay)
+        check_range(0, pseudo_weight=pseudo_weight)
+        if teacher_mode == "eval":
+            check_buffer_rule(ema_buffers, network)
         self.student = network
         self.teacher = frozen_copy(network)
         self.hole_ratio, self.pseudo_weight = hole_ratio, pseudo_weight
@@ -195,8 +210,13 @@ class CopyPastePretraining(Method):
             loss: `mixed` takes the loss over the whole mixed label (left atrium, pancreas),
                 `regions` adds those of the box and of its outside (cardiac).
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
+
+        Raises:
+            ConfigError: if an option is out of its range.
         """
         super().__init__()
+        check_choice(("mixed", "regions"), loss=loss)
+        check_range(0, 1, hole_ratio=hole_ratio)
         self.student = network
         self.hole_ratio, self.loss = hole_ratio, loss
         self.dice = dice_form(dice)

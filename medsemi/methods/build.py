@@ -87,7 +87,11 @@ def build_pretraining(
 
 
 def another_network(network: nn.Module, seed: int) -> nn.Module:
-    """A network of the same architecture whose weights are drawn anew, from `seed` alone."""
+    """A network of the same architecture whose weights are drawn anew, from `seed` alone.
+
+    They are drawn as its constructor does: by torch's rules, and then by those of the network where
+    it has `initialize_weights`, as MONAI's `DynUNet` has.
+    """
     other = copy.deepcopy(network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "network_b"))
@@ -95,6 +99,8 @@ def another_network(network: nn.Module, seed: int) -> nn.Module:
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
+        if (initialize := getattr(other, "initialize_weights", None)) is not None:
+            other.apply(initialize)
     return other
 
 

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes
 from medsemi.parts.centerline_loss import centerline_loss
+from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.components import hard_labels
 from medsemi.parts.foreground_loss import foreground_loss, hard_target_loss, soft_target_loss
 from medsemi.parts.label_agreement import foreground_share, label_agreement
@@ -45,6 +46,7 @@ from medsemi.parts.losses import probabilities
 from medsemi.parts.ramps import sigmoid_ramp
 from medsemi.parts.teacher import (
     BufferRule,
+    check_buffer_rule,
     frozen_copy,
     update_common_teacher,
     update_teacher,
@@ -71,10 +73,7 @@ class CFCDraws:
 
 
 class CFCNet(Method):
-    """Two students teach each other, and both learn from their common teacher.
-
-    Start it from a network that `RandomViewPretraining` has trained.
-    """
+    """Two students and their common teacher; start from what `RandomViewPretraining` has trained."""
 
     def __init__(
         self,
@@ -107,7 +106,7 @@ class CFCNet(Method):
         Args:
             network: the student of the low view; returns logits (batch, classes, *space).
             network_high: the student of the high view; None is a copy of `network`.
-            rampup_steps: length of the ramp, about 40 % of the training.
+            rampup_steps: length of the ramp; about 40 % of the training.
             views: how views are made; None is `FrequencyViews()`.
             mix: how UCF-Mix chooses its blocks; None is `UCFMix()`.
             teacher_rule: what the teacher follows: the `mean` of both students; `two`: it is two
@@ -117,32 +116,35 @@ class CFCNet(Method):
             low_share: see `teacher_rule` (UCMT: 0.99).
             ema_decay: share of the teacher that stays at each step after the warm-up.
             ema_buffers: what the teacher's batch-norm statistics follow, see `update_teacher`.
-            consistency_weight: weight of all unlabeled terms after the ramp; 0.1 without a trained
-                start.
+            consistency_weight: weight of all unlabeled terms after the ramp; 0.1 from fresh weights.
             cross_weight: weight of the cross-frequency consistency; 0 leaves it out.
             full_weight: weight of the full-frequency consistency; 0 leaves it out.
             mix_weight: weight of UCF-Mix; 0 leaves its forward passes out.
             dice_weight: share of the Dice in each loss, the rest is cross entropy (UCMT: 1).
             min_voxels: voxels that make a class count for the Dice of a pseudo-label.
-            confidence: probability of the teacher below which a voxel does not count for the
-                full-frequency consistency.
-            soft_targets: students learn probabilities, by their mean squared difference, and not the
-                hard labels.
-            full_view_supervision: weight of a labeled loss on the plain window, for one student at
-                even steps and for the other one at odd steps; 0 leaves it out.
+            confidence: probability of the teacher from which on a voxel counts for `full_weight`.
+            soft_targets: students learn probabilities, by their squared difference, not hard labels.
+            full_view_supervision: weight of a labeled loss on the plain window, for the students in
+                turn; 0 leaves it out.
             mix_labeled: weight of the labeled loss on exchanged views (UCMT: 1); 0 leaves it out.
             cldice_weight: weight of the soft clDice of labeled windows, at most 0.5; for tubes.
             cldice_iterations: see `centerline_loss`.
-            deploy: which network is used for inference: the `teacher`, or `students`, the mean of
-                what both say of their fixed views, at twice the cost.
+            deploy: the `teacher`, or `students`: the mean of both on their fixed views, at twice the cost.
 
         Raises:
-            ConfigError: if the rule averages weights of students that differ, or there is no such
-                rule.
+            ConfigError: if an option is out of its range, or the students do not fit the rule.
         """
         super().__init__()
         network_high = copy.deepcopy(network) if network_high is None else network_high
-        check_teacher_rule(teacher_rule, network, network_high)
+        check_teacher_rule(teacher_rule, network, network_high, low_share)
+        check_buffer_rule(ema_buffers, network)
+        check_choice(("teacher", "students"), deploy=deploy)
+        check_range(0, 1, ema_decay=ema_decay, dice_weight=dice_weight, confidence=confidence)
+        check_range(0, rampup_steps=rampup_steps, consistency_weight=consistency_weight)
+        check_range(0, cross_weight=cross_weight, full_weight=full_weight, mix_weight=mix_weight)
+        check_range(0, full_view_supervision=full_view_supervision, mix_labeled=mix_labeled)
+        check_range(0, 0.5, cldice_weight=cldice_weight)
+        check_range(1, cldice_iterations=cldice_iterations)
         self.views, self.mix = views or FrequencyViews(), mix or UCFMix()
         if teacher_rule == "two":
             self.teacher: nn.Module = NetworkPair(frozen_copy(network), frozen_copy(network_high))
@@ -151,14 +153,13 @@ class CFCNet(Method):
         self.students = NetworkPair(
             OnView(network, self.views, "low"), OnView(network_high, self.views, "high")
         )
-        self.deploy = deploy
-        self.teacher_rule, self.low_share = teacher_rule, low_share
-        self.ema_decay, self.ema_buffers = ema_decay, ema_buffers
+        self.teacher_rule, self.low_share, self.deploy = teacher_rule, low_share, deploy
+        self.ema_decay, self.ema_buffers, self.confidence = ema_decay, ema_buffers, confidence
         self.consistency_weight, self.rampup_steps = consistency_weight, rampup_steps
         self.weights = {"cross": cross_weight, "full": full_weight, "mix": mix_weight}
         self.full_view_supervision, self.mix_labeled = full_view_supervision, mix_labeled
         self.cldice_weight, self.cldice_iterations = cldice_weight, cldice_iterations
-        self.confidence = confidence
+        self.moves_labels = self.mix.mode == "displaced" and max(mix_weight, mix_labeled) > 0.0
         self.labeled_loss = partial(foreground_loss, dice_weight=dice_weight)
         self.pseudo_loss: Callable[..., Tensor] = soft_target_loss
         if not soft_targets:
@@ -354,8 +355,8 @@ class PretrainingDraws:
 class RandomViewPretraining(Method):
     """Stage 0: one network learns the labeled windows as they are and in both views.
 
-    It is then the common start of both students and of the teacher, which so knows the plain
-    window from its first step on. Inferred; the choice that mattered most on synthetic tubes.
+    It is the common start of students and teacher, which so knows the plain window from the first
+    step on. Inferred; the choice that mattered most on synthetic tubes.
     """
 
     def __init__(
@@ -363,6 +364,7 @@ class RandomViewPretraining(Method):
     ) -> None:
         """Own the network; arguments as for `CFCNet`."""
         super().__init__()
+        check_range(0, 1, dice_weight=dice_weight)
         self.student = network
         self.views, self.dice_weight = views or FrequencyViews(), dice_weight
 
@@ -370,9 +372,8 @@ class RandomViewPretraining(Method):
         """Draw what each labeled window is shown as."""
         count, axes = len(batch.labeled.image), batch.labeled.image.ndim - 2
         views = self.views.draw(count, axes, generator)
-        return PretrainingDraws(
-            views, tuple(torch.randint(3, (count,), generator=generator).tolist())
-        )
+        choice = torch.randint(3, (count,), generator=generator).tolist()
+        return PretrainingDraws(views, tuple(choice))
 
     def forward(self, batch: Batch, draws: PretrainingDraws, step: int) -> LossTerms:
         """Return the loss of the labeled windows as they are shown."""

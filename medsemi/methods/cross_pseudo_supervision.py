@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.components import hard_labels
 from medsemi.parts.copy_paste import Box, draw_boxes, mix, outside_masks
 from medsemi.parts.label_agreement import foreground_share, label_agreement
@@ -79,9 +80,13 @@ class CrossPseudoSupervision(Method):
             deploy: `student_a`, or `both`: the mean of their probabilities, at twice the cost.
 
         Raises:
-            ConfigError: if both networks have the same weights.
+            ConfigError: if an option is out of its range, or both networks have the same weights.
         """
         super().__init__()
+        check_choice(("student_a", "both"), deploy=deploy)
+        check_range(0, 1, box_probability=box_probability)
+        check_range(0, rampup_steps=rampup_steps, cross_weight=cross_weight)
+        check_range(0, labeled_share=labeled_share)
         require_different_starts(network, network_b)
         self.both = NetworkPair(network, network_b)
         self.rampup_steps, self.cross_weight = rampup_steps, cross_weight

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.components import hard_labels
 from medsemi.parts.entropy import mean_log_probability, voxel_entropy
 from medsemi.parts.label_agreement import label_agreement
@@ -59,9 +60,12 @@ class DeepCoTraining(Method):
             deploy: `student_a`, or `both`: the mean of their probabilities, at twice the cost.
 
         Raises:
-            ConfigError: if both networks have the same weights.
+            ConfigError: if an option is out of its range, or both networks have the same weights.
         """
         super().__init__()
+        check_choice(("student_a", "both"), deploy=deploy)
+        check_range(0, rampup_steps=rampup_steps, epsilon=epsilon)
+        check_range(0, agreement_weight=agreement_weight, difference_weight=difference_weight)
         require_different_starts(network, network_b)
         self.both = NetworkPair(network, network_b)
         self.rampup_steps, self.epsilon = rampup_steps, epsilon

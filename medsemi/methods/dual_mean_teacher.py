@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.intensity_views import IntensityDraw, IntensityViews
 from medsemi.parts.label_agreement import label_agreement
 from medsemi.parts.losses import dice_form, labeled_losses, probabilities
@@ -31,6 +32,7 @@ from medsemi.parts.pseudo_labels import label_monitors, pseudo_loss
 from medsemi.parts.ramps import sigmoid_ramp
 from medsemi.parts.teacher import (
     BufferRule,
+    check_buffer_rule,
     frozen_copy,
     update_teacher,
     warmed_up,
@@ -51,6 +53,8 @@ class PairDraws:
 
 class DualMeanTeacher(Method):
     """Two students learn what both teachers say, each on its own strong view."""
+
+    same_at_every_scale = ("strong",)
 
     def __init__(
         self,
@@ -90,10 +94,19 @@ class DualMeanTeacher(Method):
                 `teacher_a`.
 
         Raises:
-            ConfigError: if both networks have the same weights.
+            ConfigError: if an option is out of its range, both networks have the same weights, or
+                batch-norm statistics of their teachers would never move.
         """
         super().__init__()
+        check_choice(("teacher_a", "teachers"), deploy=deploy)
+        check_range(0, 1, threshold=threshold, sample_threshold=sample_threshold)
+        check_range(0, 1, conflict_weight=conflict_weight, dice_weight=dice_weight)
+        check_range(0, 1, ema_decay=ema_decay)
+        check_range(0, warmup_steps=warmup_steps, rampup_steps=rampup_steps)
+        check_range(0, pseudo_weight=pseudo_weight)
         require_different_starts(network, network_b)
+        for student in (network, network_b):
+            check_buffer_rule(ema_buffers, student)
         self.student_a, self.student_b = network, network_b
         self.teachers = NetworkPair(frozen_copy(network), frozen_copy(network_b)).eval()
         self.warmup_steps, self.rampup_steps = warmup_steps, rampup_steps
@@ -121,7 +134,7 @@ class DualMeanTeacher(Method):
             target, weight, monitors = self.consensus(answers)
         for name, view in zip("ab", draws.views, strict=True):
             student = self.student_a if name == "a" else self.student_b
-            seen = [image, self.views.apply(unlabeled, view)] if warm else [image]
+            seen = [image, self.strong(unlabeled, view)] if warm else [image]
             logits = student(torch.cat(seen))
             losses = labeled_losses(logits[:count], label, self.dice)
             terms |= {f"{term}_{name}": loss for term, loss in losses.items()}
@@ -133,6 +146,10 @@ class DualMeanTeacher(Method):
                 ramp = sigmoid_ramp(step - self.warmup_steps, self.rampup_steps)
                 weights[f"pseudo_{name}"] = self.pseudo_weight * ramp
         return LossTerms(terms, weights, monitors)
+
+    def strong(self, image: Tensor, draw: IntensityDraw) -> Tensor:
+        """Return the strong view of `image`."""
+        return self.views.apply(image, draw)
 
     def consensus(self, answers: list[Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the label of each voxel, its weight, and what is monitored.
@@ -149,7 +166,7 @@ class DualMeanTeacher(Method):
             [label_agreement(a, b) for a, b in zip(label_a, label_b, strict=True)]
         )
         kept = (overlap >= self.sample_threshold).view(-1, *[1] * (target.ndim - 1))
-        weight = kept * (both_sure + self.conflict_weight * one_sure)
+        weight = kept * (both_sure.float() + self.conflict_weight * one_sure)
         monitors = label_monitors(target, weight, answers[0].shape[1])
         monitors |= {"teacher_agreement": overlap.mean(), "kept_samples": kept.float().mean()}
         return target, weight, monitors

@@ -20,6 +20,7 @@ from torch import nn
 
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_range
 from medsemi.parts.components import hard_labels
 from medsemi.parts.entropy import voxel_entropy
 from medsemi.parts.label_agreement import foreground_share
@@ -45,8 +46,12 @@ class EntropyMinimization(Method):
             rampup_steps: steps until the entropy has its weight; 0.3 of a training is usual.
             entropy_weight: weight after the ramp.
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
+
+        Raises:
+            ConfigError: if an option is out of its range.
         """
         super().__init__()
+        check_range(0, rampup_steps=rampup_steps, entropy_weight=entropy_weight)
         self.student = network
         self.rampup_steps, self.entropy_weight = rampup_steps, entropy_weight
         self.dice = dice_form(dice)

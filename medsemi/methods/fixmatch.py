@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_range
 from medsemi.parts.copy_paste import Box, draw_boxes, mix, outside_masks
 from medsemi.parts.intensity_views import IntensityDraw, IntensityViews
 from medsemi.parts.losses import dice_form, labeled_losses
@@ -52,6 +53,8 @@ class StrongDraws:
 class FixMatch(Method):
     """One network labels unlabeled windows and learns the sure voxels on their strong view."""
 
+    same_at_every_scale = ("strong",)
+
     def __init__(
         self,
         network: nn.Module,
@@ -77,8 +80,13 @@ class FixMatch(Method):
             cutout: probability that a box of a strong view is replaced by the window's mean.
             turns: flip and turn the strong view as well; its prediction is turned back.
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
+
+        Raises:
+            ConfigError: if an option is out of its range.
         """
         super().__init__()
+        check_range(0, 1, threshold=threshold, dice_weight=dice_weight, cutout=cutout)
+        check_range(0, rampup_steps=rampup_steps, pseudo_weight=pseudo_weight)
         self.student = network
         self.rampup_steps, self.threshold = rampup_steps, threshold
         self.pseudo_weight, self.dice_weight = pseudo_weight, dice_weight

@@ -26,11 +26,17 @@ from torch import Tensor, nn
 from medsemi.batch import Batch
 from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.components import hard_labels, start_component_filter
 from medsemi.parts.copy_paste import Box, draw_box, halves, mix, outside_mask
 from medsemi.parts.label_agreement import label_agreement
 from medsemi.parts.losses import dice_form, region_losses
-from medsemi.parts.teacher import BufferRule, frozen_copy, update_common_teacher
+from medsemi.parts.teacher import (
+    BufferRule,
+    check_buffer_rule,
+    frozen_copy,
+    update_common_teacher,
+)
 from medsemi.parts.views import FrequencyViews, OnView, ViewDraw
 
 
@@ -49,6 +55,8 @@ class PasteDraws:
 
 class FrequencyCopyPaste(Method):
     """Each student learns pasted views of its own band, with labels of their common teacher."""
+
+    same_at_every_scale = ("pseudo_labels",)
 
     def __init__(
         self,
@@ -76,8 +84,16 @@ class FrequencyCopyPaste(Method):
                 deletes canals that a window cuts off; leave it out for thin structures.
             connectivity: of the components, see `largest_component`; None is full.
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
+
+        Raises:
+            ConfigError: if an option is out of its range, or the teacher's batch-norm statistics
+                would never move.
         """
         super().__init__()
+        check_buffer_rule(ema_buffers, network)
+        check_choice((None, 1, 2, 3), connectivity=connectivity)
+        check_range(0, 1, hole_ratio=hole_ratio, ema_decay=ema_decay)
+        check_range(0, pseudo_weight=pseudo_weight)
         self.views = views or FrequencyViews()
         self.teacher = frozen_copy(network)
         self.student_low = OnView(network, self.views, "low")

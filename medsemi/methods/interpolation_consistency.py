@@ -21,6 +21,7 @@ from torch import nn
 
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_choice, check_positive, check_range
 from medsemi.parts.consistency import squared_difference
 from medsemi.parts.losses import dice_form, labeled_losses, probabilities
 from medsemi.parts.mixing import blend, draw_partners, draw_shares
@@ -67,8 +68,14 @@ class InterpolationConsistency(Method):
             ema_buffers: what the teacher's batch-norm statistics follow, see `update_teacher`.
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
             deploy: which network is used for inference.
+
+        Raises:
+            ConfigError: if an option is out of its range.
         """
         super().__init__()
+        check_choice(("student", "teacher"), deploy=deploy)
+        check_range(0, rampup_steps=rampup_steps, consistency_weight=consistency_weight)
+        check_positive(alpha=alpha)
         self.student = network
         self.teacher = EmaTeacher(network, ema_decay, ema_buffers)
         self.rampup_steps, self.consistency_weight = rampup_steps, consistency_weight

@@ -22,6 +22,7 @@ from torch import nn
 
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.consistency import consistency_form
 from medsemi.parts.losses import dice_form, labeled_losses, probabilities
 from medsemi.parts.noise import add_noise, draw_seeds
@@ -76,8 +77,15 @@ class MeanTeacher(Method):
             ema_buffers: what the teacher's batch-norm statistics follow, see `update_teacher`.
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
             deploy: which network is used for inference.
+
+        Raises:
+            ConfigError: if an option is out of its range.
         """
         super().__init__()
+        check_choice(("student", "teacher"), deploy=deploy)
+        check_range(0, rampup_steps=rampup_steps, start_step=start_step)
+        check_range(0, consistency_weight=consistency_weight, noise_clip=noise_clip)
+        check_range(0, teacher_noise=teacher_noise, student_noise=student_noise)
         self.student = network
         self.teacher = EmaTeacher(network, ema_decay, ema_buffers)
         self.rampup_steps, self.start_step = rampup_steps, start_step

@@ -89,9 +89,14 @@ class Method(nn.Module, ABC):
 
     Attributes:
         has_coarse_heads: whether it supervises several scales of a decoder itself.
+        moves_labels: whether it moves labels by what its networks say of a window.
+        same_at_every_scale: its functions that need not run again for each scale that deep
+            supervision adds, see `RecalledResults`.
     """
 
     has_coarse_heads: ClassVar[bool] = False
+    moves_labels: bool = False
+    same_at_every_scale: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def draw(self, batch: Batch, generator: torch.Generator) -> Any:  # noqa: ANN401  (its own record)

@@ -33,6 +33,7 @@ from torch.nn import functional
 from medsemi.batch import Batch
 from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_choice, check_positive, check_range
 from medsemi.parts.consistency import squared_difference
 from medsemi.parts.intensity_views import IntensityDraw, IntensityViews
 from medsemi.parts.losses import dice_form, one_hot, probabilities
@@ -105,9 +106,16 @@ class MixMatch(Method):
             deploy: `teacher` is the moving average, which does not teach here.
 
         Raises:
-            ConfigError: if alignment is asked for without the number of classes.
+            ConfigError: if an option is out of its range, or alignment is asked for without the
+                number of classes.
         """
         super().__init__()
+        check_choice(("student", "teacher"), deploy=deploy)
+        check_range(0, 1, dice_weight=dice_weight)
+        check_range(0, rampup_steps=rampup_steps, unlabeled_weight=unlabeled_weight)
+        check_range(0, anchor_weight=anchor_weight, alignment=alignment)
+        check_range(1, guesses=guesses, history=history)
+        check_positive(temperature=temperature, alpha=alpha)
         if alignment != 0.0 and classes is None:
             raise ConfigError("alignment needs the number of classes; give classes.")
         self.student = network
@@ -172,6 +180,9 @@ class MixMatch(Method):
         """Multiply probabilities by how much rarer their class is guessed than labeled."""
         if self.alignment == 0.0:
             return mean
+        known, told = self.frequencies.shape[1], mean.shape[1]
+        if known != told:
+            raise ConfigError(f"classes is {known}, and the network tells {told}; give {told}.")
         true, guessed = self.frequencies + 1e-6
         ratio = (true / guessed) ** self.alignment
         scaled: Tensor = mean * ratio.view(1, -1, *[1] * (mean.ndim - 2))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.entropy import mean_log_probability, voxel_entropy
 from medsemi.parts.losses import dice_form, labeled_losses, probabilities, region_mean
 from medsemi.parts.modes import dropping_out
@@ -75,8 +76,16 @@ class UncertaintyAwareMeanTeacher(Method):
             ema_buffers: what the teacher's batch-norm statistics follow, see `update_teacher`.
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
             deploy: which network is used for inference.
+
+        Raises:
+            ConfigError: if an option is out of its range.
         """
         super().__init__()
+        check_choice(("student", "teacher"), deploy=deploy)
+        check_range(0, 1, start_threshold=start_threshold)
+        check_range(0, rampup_steps=rampup_steps, consistency_weight=consistency_weight)
+        check_range(0, noise=noise, noise_clip=noise_clip)
+        check_range(1, repeats=repeats)
         self.student = network
         self.teacher = EmaTeacher(network, ema_decay, ema_buffers)
         self.rampup_steps, self.consistency_weight = rampup_steps, consistency_weight

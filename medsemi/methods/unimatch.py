@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
 from medsemi.parts.channel_drop import ChannelDrop, Channels
+from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.copy_paste import Box, draw_boxes, mix, outside_masks
 from medsemi.parts.intensity_views import IntensityDraw, IntensityViews
 from medsemi.parts.losses import dice_form, labeled_losses
@@ -64,6 +65,8 @@ class UniMatchDraws:
 class UniMatch(Method):
     """The student learns the teacher's sure voxels on two strong views."""
 
+    same_at_every_scale = ("strong",)
+
     def __init__(
         self,
         network: nn.Module,
@@ -99,9 +102,14 @@ class UniMatch(Method):
             deploy: which network is used for inference.
 
         Raises:
-            ConfigError: if the network has no part called `features`.
+            ConfigError: if an option is out of its range, or the network has no part called
+                `features`.
         """
         super().__init__()
+        check_choice(("student", "teacher"), deploy=deploy)
+        check_range(0, 1, threshold=threshold, dice_weight=dice_weight)
+        check_range(0, 1, box_probability=box_probability, feature_drop=feature_drop)
+        check_range(0, rampup_steps=rampup_steps, pseudo_weight=pseudo_weight)
         self.student = network
         self.teacher = EmaTeacher(network, ema_decay, ema_buffers)
         self.channel_drop = ChannelDrop(network, features)

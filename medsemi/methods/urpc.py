@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from medsemi.batch import Batch
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
+from medsemi.parts.checked_options import check_range
 from medsemi.parts.entropy import mean_log_probability
 from medsemi.parts.losses import dice_form, labeled_losses
 from medsemi.parts.named_part import named_part
@@ -61,9 +62,12 @@ class URPC(Method):
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
 
         Raises:
-            ConfigError: if the network has no part of such a name.
+            ConfigError: if an option is out of its range, or the network has no part of such a
+                name.
         """
         super().__init__()
+        check_range(0, 1, head_dropout=head_dropout)
+        check_range(0, rampup_steps=rampup_steps, consistency_weight=consistency_weight)
         self.student = network
         axes = max(p.ndim for p in network.parameters()) - 2
         convolution, dropout = {2: (nn.Conv2d, nn.Dropout2d), 3: (nn.Conv3d, nn.Dropout3d)}[axes]

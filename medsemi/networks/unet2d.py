@@ -112,6 +112,9 @@ class _Decoder(nn.Module):
 class UNet2D(nn.Module):
     """U-Net with bilinear upsampling; height and width are multiples of 16.
 
+    With instance norm, or batch norm and a single window, one of them is at least 32, since a norm
+    needs two values or more.
+
     With the defaults it has 1,813,764 parameters, those of the published results.
 
     Args:
@@ -119,11 +122,11 @@ class UNet2D(nn.Module):
         out_channels: classes with the background.
         filters: channels of the first stage; each of the four stages below doubles them.
         dropout: factor of the published rates 0.05, 0.1, 0.2, 0.3 and 0.5 of the five stages of the
-            encoder, in train mode only; 0 switches it off.
+            encoder, in train mode only, at most 2; 0 switches it off.
         norm: `batch`, as published, or `instance`.
 
     Raises:
-        ConfigError: if there is no such norm.
+        ConfigError: if there is no such norm, or a number is out of its range.
     """
 
     def __init__(
@@ -139,6 +142,8 @@ class UNet2D(nn.Module):
             raise ConfigError(f"norm is {norm!r}; use one of {', '.join(NORMS)}.")
         if filters < 1:
             raise ConfigError(f"filters is {filters}; give 1 or more.")
+        if not 0 <= dropout * DROPOUT[-1] <= 1:
+            raise ConfigError(f"dropout is {dropout}; give 0 to {1 / DROPOUT[-1]:g}.")
         channels = tuple(filters * width // CHANNELS[0] for width in CHANNELS)
         self.encoder = _Encoder(in_channels, channels, dropout, norm)
         self.decoder = _Decoder(out_channels, channels, norm)

@@ -146,7 +146,9 @@ class VNet(nn.Module):
     `VNet(norm="instance", norm_affine=False, dropout=0.0)`.
 
     Every axis of the input must be a multiple of 16. The published code also max-pools the deepest
-    features for a result that nobody reads, and so needs 48 voxels per axis; here 16 are enough.
+    features for a result that nobody reads, and so needs 48 voxels per axis; here 16 are enough, but
+    not for a norm that then has one voxel to work on: with instance norm, or batch norm and a single
+    window, one axis needs 32.
 
     Args:
         spatial_dims: 2 or 3.

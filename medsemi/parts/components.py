@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
+
+from medsemi.parts.checked_options import check_choice
 
 
 def hard_labels(logits: Tensor) -> Tensor:
@@ -42,8 +45,12 @@ def largest_component(
         A new array; removed voxels are background. Of two components of equal size the one that
         comes first in C order stays. A class without voxels stays empty.
 
+    Raises:
+        ConfigError: if the window has not that many axes.
+
     Source: BCP, `LA_BCP_train.py` (LargestCC_pancreas), `ACDC_BCP_train.py` (get_ACDC_2DLargestCC).
     """
+    check_choice((None, *range(1, label.ndim + 1)), connectivity=connectivity)
     structure = ndimage.generate_binary_structure(label.ndim, connectivity or label.ndim)
     kept = np.zeros_like(label)
     for value, box in enumerate(ndimage.find_objects(label), start=1):
@@ -57,6 +64,8 @@ def largest_component(
 def start_component_filter(labels: Tensor, connectivity: int | None = None) -> Callable[[], Tensor]:
     """Start filtering a batch of hard labels; the returned function waits and gives the result.
 
+    It filters once, however often it is asked.
+
     On a GPU the labels travel as one asynchronous copy, and the components are found on the CPU
     while the GPU runs what was queued after this call (the student), so that neither waits for
     more than it must.
@@ -66,12 +75,13 @@ def start_component_filter(labels: Tensor, connectivity: int | None = None) -> C
         connectivity: as in `largest_component`.
     """
     if labels.device.type != "cuda":
-        return lambda: _filter(labels, connectivity)
+        return functools.cache(lambda: _filter(labels, connectivity))
     host = torch.empty(labels.shape, dtype=labels.dtype, pin_memory=True)
     host.copy_(labels, non_blocking=True)
     copied = torch.cuda.Event()
     copied.record()
 
+    @functools.cache
     def finish() -> Tensor:
         copied.synchronize()
         return _filter(host, connectivity).pin_memory().to(labels.device, non_blocking=True)

@@ -10,11 +10,13 @@ serves any scale. Saturation and hue, which do nothing to one channel, give way 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from medsemi.parts.checked_options import check_bounds, check_positive, check_range
 from medsemi.parts.frequency import gaussian_blur
 from medsemi.parts.noise import add_noise, draw_seeds
 
@@ -65,6 +67,13 @@ class IntensityViews:
     blur: Range = (0.1, 2.0)
     noisy: float = 0.5
     noise: Range = (0.0, 0.1)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be applied."""
+        check_range(0, 1, jitter=self.jitter, blurred=self.blurred, noisy=self.noisy)
+        check_bounds(-math.inf, contrast=self.contrast, brightness=self.brightness)
+        check_bounds(0, gamma=self.gamma, blur=self.blur, noise=self.noise)
+        check_positive(gamma=self.gamma[0])
 
     def draw(self, count: int, generator: torch.Generator) -> IntensityDraw:
         """Draw the views of `count` samples."""

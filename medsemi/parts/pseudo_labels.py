@@ -16,7 +16,7 @@ def confident_labels(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
 
     Args:
         logits: shape (batch, classes, *space).
-        threshold: from 0 (all count) to more than 1 (none does).
+        threshold: from 0 (all count) to 1.
 
     Returns:
         Two tensors of shape (batch, *space): class indices (uint8) and weights 0 or 1 (float32).

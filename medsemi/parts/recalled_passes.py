@@ -6,7 +6,10 @@ its networks recall the first run:
 
 - a pass that learned answers with the logits of that scale's head, enlarged;
 - a pass without gradients, such as that of a teacher, answers what it answered before;
-- a pass that is attacked, with gradients to the window alone, is computed again.
+- a pass that is attacked, with gradients to the window alone, answers what it answered before and
+  with gradients of zero, since what is done with the attacked window is recalled as well.
+
+What else a method computes alike at every scale, such as filtered labels, is recalled in the same way.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +35,12 @@ class Pass:
     Attributes:
         logits: its answer.
         features: of the stages, from fine to coarse; empty where it did not learn.
+        attacked: whether its gradients went to the window.
     """
 
     logits: Tensor
     features: Sequence[Tensor] = ()
+    attacked: bool = False
 
 
 class RecalledPasses:
@@ -59,7 +65,7 @@ class RecalledPasses:
         self.heads = nn.ModuleList(convolution(count, classes, 1) for _, count in fine_to_coarse)
         self.network = network
         self._features: dict[str, Tensor] | None = None
-        self._kept: list[Pass | None] | None = None
+        self._kept: list[Pass] | None = None
         self._turn = 0
         self._scale: int | None = None
         self.stages = [name for name, _ in fine_to_coarse]
@@ -67,6 +73,10 @@ class RecalledPasses:
             named_part(network, name, "stages").register_forward_hook(partial(self._see, name))
         self._compute: Callable[[Tensor], Tensor] = network.forward
         network.forward = self._answer
+
+    def limit(self, scales: int) -> None:
+        """Give up all heads but those of the finest `scales`: one that is never asked never learns."""
+        self.heads, self.stages = self.heads[:scales], self.stages[:scales]
 
     def keep(self) -> None:
         """Keep the passes from now on."""
@@ -97,20 +107,20 @@ class RecalledPasses:
             return self._keep(image, self._kept)
         known = self._kept[self._turn]
         self._turn += 1
-        if known is None:
-            return self._compute(image)
+        if known.attacked:
+            return known.logits + 0.0 * image.flatten()[0]
         if not known.features:
             return known.logits
         logits: Tensor = self.heads[self._scale](known.features[self._scale])
         return functional.interpolate(logits, known.logits.shape[2:], mode=self.mode)
 
-    def _keep(self, image: Tensor, kept: list[Pass | None]) -> Tensor:
+    def _keep(self, image: Tensor, kept: list[Pass]) -> Tensor:
         learns = torch.is_grad_enabled() and self.network.training
         attacked = torch.is_grad_enabled() and not learns
         self._features = {} if learns else None
         logits = self._compute(image)
         features = [self._features[name] for name in self.stages] if self._features else []
-        kept.append(None if attacked else Pass(logits, features))
+        kept.append(Pass(logits.detach() if attacked else logits, features, attacked))
         self._features = None
         return logits
 
@@ -119,3 +129,46 @@ class RecalledPasses:
     ) -> None:
         if self._features is not None:
             self._features[name] = output
+
+
+class RecalledResults:
+    """Keeps what one function of a method returned, and returns the same again in the same order."""
+
+    def __init__(self, owner: nn.Module, name: str) -> None:
+        """Stand between the method and its own calls.
+
+        Args:
+            owner: the method; its function is replaced.
+            name: of a function whose results are the same at every scale, and which asks no network
+                that is asked elsewhere, since these count their passes.
+        """
+        self._compute: Callable[..., Any] = getattr(owner, name)
+        self._kept: list[Any] | None = None
+        self._turn: int | None = None
+        setattr(owner, name, self._answer)
+
+    def keep(self) -> None:
+        """Keep the results from now on."""
+        self._kept = []
+
+    @contextmanager
+    def answering(self, scale: int) -> Iterator[None]:
+        """Return the same results again, which are those of any scale."""
+        self._turn = 0
+        try:
+            yield
+        finally:
+            self._turn = None
+
+    def forget(self) -> None:
+        """Let go of all results."""
+        self._kept = None
+
+    def _answer(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  (of any function)
+        if self._kept is None:
+            return self._compute(*args, **kwargs)
+        if self._turn is None:
+            self._kept.append(self._compute(*args, **kwargs))
+            return self._kept[-1]
+        self._turn += 1
+        return self._kept[self._turn - 1]

@@ -8,10 +8,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from medsemi.errors import ConfigError
+from medsemi.parts.checked_options import check_choice, check_range
 
 BufferRule = Literal["keep", "average", "copy"]
+BUFFER_RULES = ("keep", "average", "copy")
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
@@ -26,6 +29,25 @@ def frozen_copy(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).requires_grad_(False)
 
 
+def check_buffer_rule(rule: str, network: nn.Module) -> None:
+    """Refuse a teacher that answers in eval mode with statistics that nothing ever moves.
+
+    Args:
+        rule: what batch-norm statistics follow, see `update_teacher`.
+        network: what the teacher follows.
+
+    Raises:
+        ConfigError: if there is no such rule, or the teacher would keep its own and the network has
+            some.
+    """
+    check_choice(BUFFER_RULES, ema_buffers=rule)
+    if rule == "keep" and _has_statistics(network):
+        raise ConfigError(
+            "ema_buffers keep leaves the batch-norm statistics of a teacher that answers in eval mode"
+            " as they are at its start; give ema_buffers average or copy."
+        )
+
+
 @torch.no_grad()
 def update_teacher(
     teacher: nn.Module, student: nn.Module, decay: float, buffers: BufferRule
@@ -36,9 +58,9 @@ def update_teacher(
         teacher: what is changed, in place.
         student: the network it follows, of the same structure.
         decay: share of the old teacher that stays, in [0, 1].
-        buffers: what happens to batch-norm statistics: `keep` leaves the teacher's own, `average`
-            treats them like parameters (integer counters are averaged as numbers and truncated),
-            `copy` takes the student's.
+        buffers: what happens to batch-norm statistics: `keep` leaves the teacher's own, which only
+            a teacher in train mode moves, `average` treats them like parameters (integer counters
+            are averaged as numbers and truncated), `copy` takes the student's.
 
     Source: BCP, `utils/BCP_utils.py` (update_ema_variables) for `keep` and `ACDC_BCP_train.py`
     (update_model_ema) for `average`.
@@ -114,8 +136,14 @@ class EmaTeacher(nn.Module):
             decay: share that stays at each step, after the warm-up.
             buffer_rule: what batch-norm statistics follow, see `update_teacher`.
             warm_up: the share that stays, from decay and step: `warmed_up` or `of_latest`.
+
+        Raises:
+            ConfigError: if `decay` is not within 0 to 1, or its statistics would never move, see
+                `check_buffer_rule`.
         """
         super().__init__()
+        check_buffer_rule(buffer_rule, student)
+        check_range(0, 1, ema_decay=decay)
         self.network = frozen_copy(student).eval()
         self.decay, self.buffer_rule, self.warm_up = decay, buffer_rule, warm_up
 
@@ -133,6 +161,12 @@ class EmaTeacher(nn.Module):
     def train(self, mode: bool = True) -> EmaTeacher:
         """Stay in eval mode."""
         return super().train(False)
+
+
+def _has_statistics(network: nn.Module) -> bool:
+    return any(
+        isinstance(part, _NormBase) and part.running_mean is not None for part in network.modules()
+    )
 
 
 def _blend(mine: Tensor, other: Tensor, share: float) -> Tensor:

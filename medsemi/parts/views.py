@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from medsemi.errors import ConfigError
+from medsemi.parts.checked_options import check_bounds
 from medsemi.parts.frequency import KINDS, low_pass
 
 Band = Literal["low", "high"]
@@ -79,6 +80,7 @@ class FrequencyViews:
                 f"levels_low is {self.levels_low} and levels_high is {self.levels_high};"
                 " both must be at least 1."
             )
+        check_bounds(0, alpha_range=self.alpha_range, beta_range=self.beta_range)
 
     def draw(self, count: int, axes: int, generator: torch.Generator) -> ViewDraw:
         """Draw the views of `count` samples with `axes` axes in space."""

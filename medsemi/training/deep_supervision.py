@@ -21,8 +21,7 @@ from medsemi.batch import Batch
 from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method
 from medsemi.networks.stages import decoder_stages, out_channels
-from medsemi.parts.recalled_passes import RecalledPasses
-from medsemi.parts.ucf_mix import UCFMix
+from medsemi.parts.recalled_passes import RecalledPasses, RecalledResults
 from medsemi.seeds import derive_seed
 from medsemi.training.student_views import run_by_methods
 
@@ -31,7 +30,7 @@ class DeepSupervision(nn.Module):
     """The loss of a method, and the same at coarser scales of what its students see."""
 
     def __init__(self, method: Method, share: float, seed: int) -> None:
-        """Give every network that learns a head for each coarse stage of its decoder.
+        """Give every network that learns a head for each coarse stage that the decoders of all have.
 
         Args:
             method: on its device; it keeps its own networks.
@@ -45,7 +44,7 @@ class DeepSupervision(nn.Module):
         super().__init__()
         if not 0 < share <= 1:
             raise ConfigError(f"deep_supervision is {share}; give 0 to switch it off, up to 1.")
-        if any(isinstance(m, UCFMix) and m.mode == "displaced" for m in vars(method).values()):
+        if method.moves_labels:
             # Each scale would choose and move other blocks than the window that was seen.
             raise ConfigError(
                 "deep_supervision does not go with a UCF-Mix of mode 'displaced'; set it to 0, or take"
@@ -55,7 +54,12 @@ class DeepSupervision(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "deep_supervision"))
             self.recalled = [_recalled(network) for network in _own_networks(method)]
-        self.heads = nn.ModuleList(one.heads for one in self.recalled if len(one.heads))
+        results = [RecalledResults(method, name) for name in method.same_at_every_scale]
+        self.memories: list[RecalledPasses | RecalledResults] = [*self.recalled, *results]
+        learning = [one for one in self.recalled if len(one.heads)]
+        for one in learning:
+            one.limit(min(len(other.heads) for other in learning))
+        self.heads = nn.ModuleList(one.heads for one in learning)
         self.heads.to(next(method.parameters()).device)
 
     def forward(self, batch: Batch, draws: Any, step: int) -> LossTerms:  # noqa: ANN401
@@ -67,12 +71,12 @@ class DeepSupervision(nn.Module):
             step: the number of the step, from 0.
         """
         try:
-            for one in self.recalled:
+            for one in self.memories:
                 one.keep()
             found: LossTerms = self.method(batch, draws, step)
             losses = [self._again(scale, batch, draws, step) for scale in range(self.scales)]
         finally:
-            for one in self.recalled:
+            for one in self.memories:
                 one.forget()
         weights = [self.share**scale for scale in range(self.scales + 1)]
         weights = [weight / sum(weights) for weight in weights]
@@ -88,12 +92,12 @@ class DeepSupervision(nn.Module):
 
     @property
     def scales(self) -> int:
-        """Number of coarse scales."""
-        return min(len(heads) for heads in self.heads)  # type: ignore[arg-type]  # of ModuleLists
+        """Number of coarse scales, which all networks that learn have."""
+        return len(self.heads[0])  # type: ignore[arg-type]  # of a ModuleList
 
     def _again(self, scale: int, batch: Batch, draws: Any, step: int) -> Tensor:  # noqa: ANN401
         with ExitStack() as stack:
-            for one in self.recalled:
+            for one in self.memories:
                 stack.enter_context(one.answering(scale))
             terms: LossTerms = self.method(batch, draws, step)
         return terms.total

@@ -15,7 +15,9 @@ from medsemi.training.trainer import SemiSupervisedTrainer
 class Snapshots:
     """Exports the deployed network on the way, as `snapshot_1.pt`, `snapshot_2.pt`, ...
 
-    What a case is labeled as by snapshots of one training tells how stable that label is.
+    What a case is labeled as by snapshots of one training tells how stable that label is. Shares that
+    end with the same step, as in a training of one or two, give one snapshot: two opinions that are
+    one would make every label look stable.
 
     Source: Yang et al., ST++ (CVPR 2022), section 3.3, which takes evenly spaced checkpoints.
     """

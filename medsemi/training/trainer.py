@@ -169,11 +169,11 @@ class SemiSupervisedTrainer(Trainer):
             self.data_loader = step_loader(self.stream, start, self.steps, self.num_workers)
             try:
                 super().run()
-            except (RuntimeError, IndexError):
+            except (RuntimeError, IndexError, ValueError) as failed:
                 labels = [case.label for case in self.stream.labeled if case.label is not None]
                 largest = max((int(label.max()) for label in labels), default=0)
                 networks = self.method.networks
-                refuse_unfit(networks, self.window_shape, self.state.device, largest)
+                refuse_unfit(networks, self.window_shape, self.state.device, largest, failed)
                 raise
         else:
             # A kill may have come after the last step and before its report.

@@ -16,6 +16,7 @@ def refuse_unfit(
     shape: Sequence[int],
     device: torch.device,
     largest_label: int,
+    failed: Exception,
 ) -> None:
     """Name what does not fit, asked when a step has failed.
 
@@ -24,14 +25,22 @@ def refuse_unfit(
         shape: (channels, *space) of a window.
         device: where the networks are.
         largest_label: of the labeled volumes.
+        failed: with what.
 
     Raises:
-        ConfigError: if a network cannot take a window, or tells fewer classes than the labels have.
+        ConfigError: if a network cannot take a window, has a norm with one value to work on, or tells
+            fewer classes than the labels have.
     """
+    if "Expected more than 1" in str(failed):
+        # With batch norm this depends on the windows of a pass, which no network can be asked.
+        raise ConfigError(
+            f"window {list(shape[1:])} leaves the norm of the deepest stage of a network one voxel, and"
+            " it needs two or more; make an edge longer, or with batch norm give more windows."
+        ) from failed
     for name, network in networks.items():
         try:
             told = told_classes(network, shape, device)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             if isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error):
                 return  # the device has failed, not the window
             raise ConfigError(
@@ -60,7 +69,8 @@ def refuse_other_classes(
 
     Raises:
         ConfigError: if one does.
-        RuntimeError: if one cannot take a window.
+        RuntimeError: if one cannot take a window; of torch, like the next.
+        ValueError: if its norm has one voxel to work on.
     """
     for name, network in networks.items():
         told = told_classes(network, shape, device)
@@ -83,7 +93,8 @@ def told_classes(network: nn.Module, shape: Sequence[int], device: torch.device)
         The channels of what it returns; None if that is no tensor.
 
     Raises:
-        RuntimeError: if it cannot take the window.
+        RuntimeError: if it cannot take the window; of torch, like the next.
+        ValueError: if its norm has one voxel to work on.
     """
     devices = [device] if device.type == "cuda" else []
     # A training must be the same whether it was asked or not.

@@ -84,6 +84,26 @@ def planned_network() -> nn.Module:
     return DynUNet(3, 1, 2, **settings, filters=[4, 6, 8, 10], norm_name="instance")
 
 
+@pytest.mark.parametrize("build", [*NETWORKS.values(), planned_network])
+def test_the_second_network_is_drawn_as_the_first(build: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    network = build()
+    pairs = zip(network.parameters(), another_network(network, 1).parameters(), strict=True)
+    for one, other in pairs:
+        if one.numel() > 400:
+            assert other.std().item() == pytest.approx(one.std().item(), rel=0.15)
+        assert other.any() == one.any()  # biases that start at 0 do so in both
+
+
+def test_the_second_planned_network_depends_on_the_seed_alone() -> None:
+    network = planned_network()
+    before = torch.random.get_rng_state()
+    one, again, other = (another_network(network, seed) for seed in (1, 1, 2))
+    assert torch.random.get_rng_state().equal(before)
+    pairs = zip(*(n.parameters() for n in (one, again, other)), strict=True)
+    assert all(a.equal(b) and (a.ndim < 2 or not a.equal(c)) for a, b, c in pairs)
+
+
 @pytest.mark.parametrize(
     ("build", "axes"), [(NETWORKS[2], 2), (NETWORKS[3], 3), (planned_network, 3)]
 )

@@ -361,7 +361,7 @@ def test_blocks_that_do_not_fit_are_refused_before_the_step() -> None:
 
 def test_confidence_leaves_voxels_out_of_the_full_term() -> None:
     given = batch()
-    none, all_of_them = method(confidence=1.01), method()
+    none, all_of_them = method(confidence=1.0), method()
     assert run(none, given).terms["full"] == 0.0
     assert run(all_of_them, given).terms["full"] > 0.0
     assert torch.equal(run(none, given).terms["cross"], run(all_of_them, given).terms["cross"])

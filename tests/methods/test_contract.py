@@ -453,6 +453,35 @@ def test_any_batch_size(make, dims, size: int) -> None:
     assert loss.isfinite()
 
 
+def unequal(axes: int, classes: int, labeled: int, unlabeled: int) -> Batch:
+    one = batch_of(axes, classes, size=labeled)
+    return Batch(one.labeled, batch_of(axes, classes, size=unlabeled, seed=2).unlabeled)
+
+
+@pytest.mark.parametrize(("labeled", "unlabeled"), [(1, 3), (4, 1), (2, 5)])
+def test_halves_of_unequal_size(
+    request: pytest.FixtureRequest, make, dims, labeled: int, unlabeled: int
+) -> None:
+    method, batch = make(network_of(*dims)), unequal(*dims, labeled, unlabeled)
+    name = request.node.callspec.params["make"]
+    if name.startswith(("bcp", "frequency")):
+        with pytest.raises(ConfigError, match=f"labeled_windows is {labeled} and unlabeled_"):
+            method.draw(batch, derive_generator(5))
+        return
+    loss = loss_of(method, batch)
+    loss.backward()
+    assert loss.isfinite()
+    if name in SUPERVISED_ALONE:
+        assert torch.equal(loss, loss_of(method, batch_of(*dims, size=labeled)))
+
+
+@pytest.mark.parametrize("name", ["bcp", "frequency copy-paste"])
+def test_a_window_more_is_paired_where_halves_have_one_size(name: str, dims) -> None:
+    """Three windows have two halves of two, with the one in the middle in both; so have four."""
+    method, batch = METHODS[name](network_of(*dims)), unequal(*dims, 3, 4)
+    assert loss_of(method, batch).isfinite()
+
+
 def test_every_trainable_weight_gets_a_gradient(make, dims) -> None:
     """Where one has none, processes that share a training wait for each other for ever."""
     method, batch = make(network_of(*dims)), batch_of(*dims)

@@ -83,7 +83,8 @@ def test_one_start_is_refused() -> None:
 def test_the_first_is_deployed_and_both_are_told_apart() -> None:
     net = method()
     assert net.inference_network is net.networks["student_a"]
-    assert method(deploy="both").inference_network is not None
+    both = method(deploy="both")
+    assert both.inference_network is both.networks["both"] is not both.networks["student_a"]
     x = batch().unlabeled.image
     mean = (net.both.first(x).softmax(1) + net.both.second(x).softmax(1)) / 2
     torch.testing.assert_close(net.networks["both"](x).exp(), mean)

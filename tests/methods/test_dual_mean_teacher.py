@@ -58,6 +58,14 @@ def test_a_voxel_of_conflict_is_ignored_and_never_background() -> None:
     assert target.tolist() == [[[1, 1, 0, 0]]]  # of the surer one
 
 
+@pytest.mark.parametrize("whole", [0, 1])
+def test_a_weight_of_conflict_may_be_a_whole_number(whole: int) -> None:
+    one, other = sure([1, 1, 1, 0]), sure([1, 1, 0, 0], 0.95)
+    _, weight, monitors = method(conflict_weight=whole).consensus([one, other])
+    assert weight.tolist() == [[[1.0, 1.0, float(whole), 1.0]]]
+    assert monitors["mask"] == (3 + whole) / 4
+
+
 def test_a_sample_is_dropped_by_the_dice_of_foregrounds() -> None:
     low, high = sure([1, 1, 1, 0, 0, 0]), sure([0, 0, 1, 1, 1, 0])
     _, weight, monitors = method(sample_threshold=0.5).consensus([low, high])  # Dice 1/3

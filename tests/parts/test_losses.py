@@ -120,11 +120,13 @@ def test_an_empty_region_costs_nothing(dice) -> None:
 
 
 def test_half_precision_logits_do_not_overflow() -> None:
-    logits = torch.randn(1, 2, 64, 64, 32).to(torch.bfloat16)
+    logits = torch.randn(1, 2, 64, 64, 32).to(torch.float16)  # whose largest number is 65504
     label = (torch.rand(1, 64, 64, 32) > 0.5).to(torch.uint8)
     everywhere = torch.ones(64, 64, 32, dtype=torch.bool)
     terms = region_losses(logits, label, {"all": everywhere}, linear_dice)
     assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values())
+    exact = region_losses(logits.float(), label, {"all": everywhere}, linear_dice)
+    assert all(torch.equal(term, exact[name]) for name, term in terms.items())
 
 
 def test_an_unknown_form_is_refused_with_the_choices() -> None:

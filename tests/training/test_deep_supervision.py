@@ -9,17 +9,21 @@ from typing import ClassVar
 
 import pytest
 import torch
+from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medsemi.batch import Batch, Sub
 from medsemi.errors import ConfigError
 from medsemi.methods.build import build_method
+from medsemi.methods.cross_pseudo_supervision import CrossPseudoSupervision
 from medsemi.methods.method import Method
 from medsemi.methods.registry import METHODS, MethodEntry
 from medsemi.networks.unet2d import UNet2D
 from medsemi.networks.vnet import VNet
+from medsemi.parts import components
 from medsemi.parts.intensity_augmentation import IntensityAugmentation
+from medsemi.parts.intensity_views import IntensityViews
 from medsemi.parts.losses import labeled_losses
 from medsemi.parts.ucf_mix import UCFMix
 from medsemi.training.deep_supervision import DeepSupervision
@@ -100,14 +104,10 @@ def test_no_network_learns_or_labels_twice(entry: MethodEntry) -> None:
         pytest.skip("has heads of its own")
     passes: Counter[str] = Counter()
 
-    def counted(name: str, network: nn.Module, *_: object) -> None:
-        if network.training or not torch.is_grad_enabled():
-            passes[name] += 1
-
     for name, network in method.networks.items():
         inner = dict(run_by_methods(network).named_children()).get("encoder")
         if inner is not None:
-            inner.register_forward_hook(lambda m, i, o, name=name: counted(name, m))
+            inner.register_forward_hook(lambda *_, name=name: passes.update([name]))
     batch = Slices()[0]
     method.train()
     draws = method.draw(batch, torch.Generator().manual_seed(0))
@@ -120,6 +120,37 @@ def test_no_network_learns_or_labels_twice(entry: MethodEntry) -> None:
     DeepSupervision(method, 0.5, seed=0)(batch, draws, 2)
     assert plain
     assert dict(passes) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "function"),
+    [
+        ("bcp", components, "largest_component"),
+        ("frequency_copy_paste", components, "largest_component"),
+        ("fixmatch", IntensityViews, "apply"),
+        ("unimatch", IntensityViews, "apply"),
+        ("dual_mean_teacher", IntensityViews, "apply"),
+    ],
+)
+def test_what_is_the_same_at_every_scale_is_made_once(
+    name: str, owner: object, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, real = [], getattr(owner, function)
+    monkeypatch.setattr(owner, function, lambda *args: made.append(1) or real(*args))
+
+    def step(method: Method, scales: bool) -> tuple[int, dict[str, float]]:
+        made.clear()
+        losses = DeepSupervision(method, 0.5, seed=0) if scales else method
+        draws = method.draw(Slices()[0], torch.Generator().manual_seed(0))
+        torch.manual_seed(0)  # of dropout
+        found = losses.train()(Slices()[0], draws, 2)
+        return len(made), {name: term.item() for name, term in found.terms.items()}
+
+    count, terms = step(method_of(name), scales=True)
+    assert count == step(method_of(name), scales=False)[0] > 0
+    computed = method_of(name)
+    computed.same_at_every_scale = ()
+    assert step(computed, scales=True) == (4 * count, terms)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +196,20 @@ def test_a_scale_is_the_loss_of_the_enlarged_logits_of_its_head(build) -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in deep.heads.parameters())
 
 
+def test_networks_of_different_depth_share_their_finest_scales() -> None:
+    """A head that gets no gradient lets processes that share a training wait for each other."""
+    torch.manual_seed(0)
+    settings = {"strides": [1, 2, 2, 2], "kernel_size": [3] * 4, "upsample_kernel_size": [2] * 3}
+    planned = DynUNet(2, 1, 2, **settings, filters=[2, 4, 4, 4], norm_name="instance")
+    method = CrossPseudoSupervision(UNet2D(out_channels=2, filters=2), planned, rampup_steps=0)
+    deep = DeepSupervision(method, 0.5, seed=0).train()
+    found = deep(Slices()[0], None, 0)
+    assert [n for n in found.terms if n.startswith("scale")] == ["scale_1", "scale_2"]
+    found.total.backward()
+    assert all(p.grad is not None and p.grad.any() for p in deep.heads.parameters())
+    assert [len(heads) for heads in deep.heads] == [2, 2]
+
+
 def test_the_heads_depend_on_the_seed_alone() -> None:
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
@@ -200,9 +245,12 @@ def test_a_network_of_unknown_stages_is_told_in_words() -> None:
 
 
 def test_labels_that_move_with_what_a_network_says_are_refused() -> None:
-    mix = UCFMix(mode="displaced", blocks=4)
-    method = build_method(
-        "cfcnet", UNet2D(out_channels=2, filters=4), steps=9, classes=2, options={"mix": mix}
-    )
-    with pytest.raises(ConfigError, match=r"deep_supervision does not go with .* 'displaced'"):
-        DeepSupervision(method, 0.5, 0)
+    def displacing(**options: float) -> Method:
+        given = {"mix": UCFMix(mode="displaced", blocks=4), **options}
+        network = UNet2D(out_channels=2, filters=4)
+        return build_method("cfcnet", network, steps=9, classes=2, options=given)
+
+    for options in ({}, {"mix_weight": 0.0, "mix_labeled": 0.5}):
+        with pytest.raises(ConfigError, match=r"deep_supervision does not go with .* 'displaced'"):
+            DeepSupervision(displacing(**options), 0.5, 0)
+    assert DeepSupervision(displacing(mix_weight=0.0), 0.5, 0).scales == 3

@@ -38,6 +38,12 @@ def test_they_are_taken_at_their_steps(tmp_path: Path) -> None:
     assert [float(weights["weight"]) for weights in taken] == [3, 6]
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_shares_of_the_same_step_give_one_snapshot(tmp_path: Path, steps: int) -> None:
+    run(tmp_path, steps)
+    assert [path.name for path in tmp_path.iterdir()] == ["snapshot_1.pt"]
+
+
 def test_only_the_first_rank_writes(tmp_path: Path) -> None:
     run(tmp_path, 9, rank=1)
     assert not list(tmp_path.iterdir())

@@ -227,6 +227,47 @@ def test_a_window_that_does_not_fit_the_network_is_named(tmp_path: Path) -> None
         trainer(tmp_path, method=method).run()
 
 
+class Small(Noise):
+    """Windows of which the deepest stage of a V-Net has one voxel."""
+
+    window: ClassVar = (16, 16, 16)
+    labeled: ClassVar = [SimpleNamespace(image=torch.zeros(1, *window), label=torch.ones(window))]
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __getitem__(self, step: int) -> Batch:
+        image = torch.rand(self.count, 1, 16, 16, 16)
+        label = (image[:, 0] > 0.5).to(torch.uint8)
+        ids = ("a", "b")[: self.count]
+        return Batch(Sub(image, label, ids), Sub(image, None, ids))
+
+
+@pytest.mark.parametrize(("norm", "count"), [("instance", 2), ("batch", 1)])
+def test_a_window_that_leaves_a_norm_one_voxel_is_named(
+    tmp_path: Path, norm: str, count: int
+) -> None:
+    started = trainer(tmp_path, method=Supervised(VNet(filters=2, norm=norm)))
+    started.stream = Small(count)
+    with pytest.raises(ConfigError, match=r"window \[16, 16, 16\] leaves the norm .* one voxel"):
+        started.run()
+
+
+def test_a_window_of_one_deep_voxel_is_enough_for_batch_norm_of_two(tmp_path: Path) -> None:
+    started = trainer(tmp_path, steps=1, method=Supervised(VNet(filters=2)))
+    started.stream = Small(2)
+    started.run()
+
+
+def test_an_error_of_another_value_stays_as_it_is(tmp_path: Path) -> None:
+    class Broken(Supervised):
+        def draw(self, batch: Batch, generator: torch.Generator) -> None:
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match=r"^broken$"):
+        trainer(tmp_path, method=Broken(toy())).run()
+
+
 class ThreeClasses(Noise):
     """Labels with a value that a network with two outputs cannot tell."""
 
