@@ -276,9 +276,12 @@ class SemiSupervisedTrainer(Trainer):
 
 def _device(name: torch.device | str) -> torch.device:
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"device is '{name}'; take cpu, cuda, or cuda:0.") from error
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # what names no device, such as an event, means this one
+    return device
 
 
 def _amp_type(amp: str, device: torch.device) -> torch.dtype | None:

@@ -290,6 +290,15 @@ def test_an_error_that_is_not_the_window_stays_as_it_is(tmp_path: Path) -> None:
         trainer(tmp_path, method=Broken(toy())).run()
 
 
+def test_a_named_gpu_is_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: torch.device) -> None:
+        raise RuntimeError(f"taken: {device}")
+
+    monkeypatch.setattr(torch.cuda, "set_device", refuse)
+    with pytest.raises(RuntimeError, match="taken: cuda:1"):
+        trainer(tmp_path, device="cuda:1")
+
+
 def test_what_is_learned_from_is_written_at_the_start(tmp_path: Path) -> None:
     trainer(tmp_path, steps=1).run()
     assert json.loads((tmp_path / TRAINED).read_text()) == Noise.case_ids
