@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ Transforms = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Volume:
-    """One prepared case; arrays are opened on first use and stay on disk.
+    """One prepared case; arrays stay on disk, and those used lately are open.
 
     Attributes:
         case_id: name of the case in the manifest.
@@ -49,16 +49,15 @@ class Volume:
         """Name of the case, see `Windowed`."""
         return self.case_id
 
-    @cached_property
+    @property
     def image(self) -> NDArray[np.float32]:
         """Intensities, shape (channels, *space), memory-mapped."""
-        image: NDArray[np.float32] = np.load(self.image_file, mmap_mode="r")
-        return image
+        return _mapped(self.image_file)
 
-    @cached_property
+    @property
     def label(self) -> NDArray[np.uint8] | None:
         """Class indices, shape (*space), memory-mapped; None for an unlabeled case."""
-        return None if self.label_file is None else np.load(self.label_file, mmap_mode="r")
+        return None if self.label_file is None else _mapped(self.label_file)
 
     @cached_property
     def foreground(self) -> NDArray[np.int64]:
@@ -73,9 +72,15 @@ class Volume:
         return tuple(np.linalg.norm(self.affine[:3, :axes], axis=0).tolist())
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave open arrays behind: a worker maps the files itself instead of copying them."""
-        opened = ("image", "label", "foreground")
-        return {k: v for k, v in self.__dict__.items() if k not in opened}
+        """Leave behind what a worker finds itself: it maps the files instead of copying them."""
+        return {k: v for k, v in self.__dict__.items() if k != "foreground"}
+
+
+# Each open array has a file descriptor, of which a process has 256 on some systems.
+@lru_cache(maxsize=128)
+def _mapped(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, mmap_mode="r")
+    return array
 
 
 class VolumeStore:
@@ -173,6 +178,7 @@ class VolumeStore:
         for name, array in arrays.items():
             with write_atomically(self._file(key, name)) as temporary:
                 np.save(temporary, np.ascontiguousarray(array))
+        _mapped.cache_clear()  # of files that were replaced
         with write_atomically(self.cache_dir / f"{key}.json") as temporary:
             affine = np.asarray(data["image"].affine, dtype=float).tolist()
             temporary.write_text(json.dumps({"affine": affine}))
