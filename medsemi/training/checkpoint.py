@@ -10,10 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import EventEnum
 from torch import nn
 
 from medsemi.atomic import write_atomically
 from medsemi.errors import CheckpointError
+
+
+class CheckpointEvents(EventEnum):
+    """What a trainer tells of its checkpoints."""
+
+    BEFORE = "before_checkpoint"
 
 
 def save_checkpoint(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -49,7 +50,10 @@ class History:
         self.path = Path(path)
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Add rows at the end, in one write, so that a kill leaves at most one torn line."""
+        """Add rows at the end, in one write, so that a kill leaves at most one torn line.
+
+        They are on the disk when this returns.
+        """
         text = _as_csv(rows)
         if not text:
             return
@@ -57,6 +61,8 @@ class History:
             if file.tell() == 0:
                 text = _header() + text
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
 
     def read(self) -> list[Row]:
         """All whole rows in the order of writing; a line torn by a kill is left out."""

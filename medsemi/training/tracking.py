@@ -21,6 +21,7 @@ from torch import Tensor
 
 from medsemi.atomic import write_atomically
 from medsemi.errors import MedsemiError
+from medsemi.training.checkpoint import CheckpointEvents
 from medsemi.training.history import History, Row, as_stored
 from medsemi.training.provenance import (
     WAITING_CONFIG,
@@ -80,6 +81,9 @@ class Tracker:
         """Follow an engine from start to end, also a bad end."""
         engine.add_event_handler(Events.STARTED, self._started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._stepped)
+        engine.register_events(*CheckpointEvents)
+        # A training that continues from a checkpoint never reports the steps before it again.
+        engine.add_event_handler(CheckpointEvents.BEFORE, self.flush)
         engine.add_event_handler(Events.COMPLETED, lambda: self.finish("FINISHED"))
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._failed)
 

@@ -21,7 +21,12 @@ from medsemi.methods.method import LossTerms, Method
 from medsemi.parts.intensity_augmentation import IntensityAugmentation
 from medsemi.parts.teacher import EmaTeacher, of_latest
 from medsemi.seeds import derive_generator, derive_seed
-from medsemi.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from medsemi.training.checkpoint import (
+    CheckpointEvents,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
 from medsemi.training.deep_supervision import DeepSupervision
 from medsemi.training.student_views import StudentViews
 from medsemi.training.window_fit import refuse_unfit
@@ -124,6 +129,7 @@ class SemiSupervisedTrainer(Trainer):
         self.output_dir, self.settings = Path(output_dir), {**settings, **shared}
         self.loss_scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
         self.losses: nn.Module = self.method if self.scales is None else self.scales
+        self.register_events(*CheckpointEvents)
         # Exported before trackers send the weights; saved after validation, which a kill repeats.
         self.add_event_handler(Events.COMPLETED, self._finish)
         self._register_handlers(list(handlers))
@@ -243,6 +249,7 @@ class SemiSupervisedTrainer(Trainer):
             )
             raise MedsemiError(msg)
         if self.stream.rank == 0:
+            self.fire_event(CheckpointEvents.BEFORE)
             state: dict[str, Any] = {
                 "method": self.method.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
