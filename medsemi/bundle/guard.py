@@ -82,14 +82,19 @@ def save_config(folder: str | Path) -> None:
 
     Args:
         folder: the run folder of the stage.
+
+    Raises:
+        CheckpointError: if the folder holds a training of another configuration.
     """
     from medsemi.bundle.merged import merge
+    from medsemi.bundle.resumed import refuse_other_training
     from medsemi.training.provenance import WAITING_CONFIG
 
     if not _is_bundle_command() or sys.argv[1:2] != ["run"] or os.environ.get("RANK", "0") != "0":
         return
     command = read_command(sys.argv[2:])
     tree = merge(command.config_files, command.overrides).tree
+    refuse_other_training(folder, tree)
     name = WAITING_CONFIG if (Path(folder) / "run.json").is_file() else "config.json"
     with write_atomically(Path(folder) / name) as temporary:
         temporary.write_text(json.dumps(tree, indent=1, default=str) + "\n")
