@@ -75,7 +75,7 @@ def run_rounds(rounds: Rounds, tracker: Tracker) -> Path:
         MedsemiError: if a stage fails, or the folder holds rounds of other settings.
     """
     _refuse_other_rounds(tracker)
-    tracker.start()
+    tracker.start(-1)  # what earlier rounds found is told again
     parent = _parent_run(tracker.folder, tracker.target.patience)
     manifest, dataset_dir, path = (
         load_manifest(rounds.manifest),

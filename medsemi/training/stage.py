@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -111,7 +112,8 @@ class EvaluationStage:
         """
         self._refuse_other_scores()
         networks = self._networks()
-        self.tracker.start(device=self.device)
+        self.tracker.start(-1, self.device)  # an evaluation begins anew, with other scores
+        shutil.rmtree(self.output_dir / "extremes", ignore_errors=True)
         try:
             summaries = evaluate_cases(
                 networks,

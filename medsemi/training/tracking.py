@@ -91,7 +91,8 @@ class Tracker:
         """Open a run, or continue the one that the folder belongs to.
 
         Args:
-            step: the step that is continued from; what was reported after it is dropped.
+            step: the step that is continued from; what was reported after it is dropped, and at -1
+                all of it.
             device: named in the tags.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
