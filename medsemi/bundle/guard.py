@@ -128,7 +128,9 @@ def read_command(arguments: Sequence[str]) -> Command:
         meta_file: object = None, config_file: object = None, logging_file: object = None,
         tracking: object = None, args_file: object = None, **override: object,
     ) -> None:  # fmt: skip
-        given.update(override, run_id=run_id, init_id=init_id, final_id=final_id)
+        # MONAI drops an override that is None; as text it is reported like `null`.
+        given.update({name: "None" if v is None else v for name, v in override.items()})
+        given.update(run_id=run_id, init_id=init_id, final_id=final_id)
         given.update(meta_file=meta_file, config_file=config_file, logging_file=logging_file)
         given.update(tracking=tracking, args_file=args_file)
 

@@ -152,7 +152,7 @@ def test_silent_where_monai_did_not_start_the_process(
         (["--flag"], {"flag": True}),
         (["--normalize"], {"rmalize": False}),
         (["--a", "true"], {"a": "true"}),
-        (["--a", "None"], {}),
+        (["--a", "None"], {"a": "None"}),
         (["--a", "[x,1]"], {"a": ["x", 1]}),
         (["--tracking", "mlflow", "--logging_file", "False"], {}),
         (["--+a", "[1]"], {"+a": [1]}),
