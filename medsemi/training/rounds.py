@@ -95,7 +95,8 @@ def run_rounds(rounds: Rounds, tracker: Tracker) -> Path:
             tracker.log(values, number)
             tracker.flush()
     except BaseException as error:
-        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        asked = isinstance(error, (KeyboardInterrupt, SystemExit))
+        tracker.finish("KILLED" if asked else "FAILED")
         raise
     tracker.finish("FINISHED")
     return rounds.folder(len(rounds.keep)) / rounds.stages[-1]

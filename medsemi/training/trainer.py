@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from medsemi.training.checkpoint import (
     save_weights,
 )
 from medsemi.training.deep_supervision import DeepSupervision
+from medsemi.training.occupancy import occupied
 from medsemi.training.student_views import StudentViews
 from medsemi.training.window_fit import refuse_unfit
 
@@ -163,8 +165,13 @@ class SemiSupervisedTrainer(Trainer):
         Raises:
             CheckpointError: if the checkpoint belongs to other settings.
             ConfigError: if window or labels do not fit the networks.
-            MedsemiError: if the loss is no longer a number.
+            MedsemiError: if the loss is no longer a number, or another process trains in the folder.
         """
+        # The first rank writes; processes of one training share the folder.
+        with occupied(self.output_dir) if self.stream.rank == 0 else nullcontext():
+            self._train()
+
+    def _train(self) -> None:
         start = self._resume()
         if self.stream.rank == 0:
             keep_trained_cases(self.output_dir, self.stream.case_ids)

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -138,3 +139,30 @@ def test_wrong_input_is_one_sentence(
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+ROUNDS_THAT_WAIT = """
+import runpy, subprocess, sys
+from medsemi.training import rounds
+
+def wait(*_):
+    subprocess.run([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(99)"])
+
+rounds.run_rounds = wait
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_terminated_command_ends_what_it_started(repository: Path, tmp_path: Path) -> None:
+    make_phantoms(tmp_path / "data", count=4, shape=(16, 16, 16), labeled=1, validation=1, test=1)
+    line = [sys.executable, "-c", ROUNDS_THAT_WAIT, str(repository / "scripts/self_training.py")]
+    line += ["--bundle", str(repository / "bundles/left_atrium_mri_bcp"), "--dataset_dir", "data"]
+    line += ["--manifest", "data/manifest.json", "--output_dir", "runs"]
+    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
