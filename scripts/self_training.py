@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> Path:
             "bundle": options.bundle.resolve().name,
             "settings": settings_digest(workflows, PLACES)[:16],
             "data": _data_digest(manifest, options.dataset_dir)[:16],
-            **overrides,
+            **{name: value for name, value in overrides.items() if name not in PLACES},
         },
         tags={"medsemi.manifest": manifest.name, "medsemi.manifest_digest": manifest.digest},
     )

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -76,6 +76,8 @@ def check_run() -> None:
 def save_config(folder: str | Path) -> None:
     """Write the configuration of this run, files merged and overrides applied, as `config.json`.
 
+    Users and passwords of addresses are left out, since the file goes to MLflow too.
+
     Beside an earlier run it waits under another name until the tracker starts: a run that is refused
     before that leaves the configuration of the earlier one. In a process that was not started by
     `python -m monai.bundle run`, and on all ranks but the first, it does nothing.
@@ -89,6 +91,7 @@ def save_config(folder: str | Path) -> None:
     from medsemi.bundle.merged import merge
     from medsemi.bundle.resumed import refuse_other_training
     from medsemi.training.provenance import WAITING_CONFIG
+    from medsemi.training.sender import without_password
 
     if not _is_bundle_command() or sys.argv[1:2] != ["run"] or os.environ.get("RANK", "0") != "0":
         return
@@ -97,7 +100,17 @@ def save_config(folder: str | Path) -> None:
     refuse_other_training(folder, tree)
     name = WAITING_CONFIG if (Path(folder) / "run.json").is_file() else "config.json"
     with write_atomically(Path(folder) / name) as temporary:
-        temporary.write_text(json.dumps(tree, indent=1, default=str) + "\n")
+        text = json.dumps(_changed(tree, without_password), indent=1, default=str)
+        temporary.write_text(text + "\n")
+
+
+def _changed(node: object, change: Callable[[str], str]) -> object:
+    """A configuration with each of its texts changed."""
+    if isinstance(node, Mapping):
+        return {key: _changed(value, change) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_changed(value, change) for value in node]
+    return change(node) if isinstance(node, str) else node
 
 
 def _is_bundle_command() -> bool:

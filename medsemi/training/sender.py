@@ -52,8 +52,8 @@ def normalized_uri(uri: str) -> str:
 
 
 def without_password(uri: str) -> str:
-    """Return an address without the user and password that it may carry."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    """Return an address, or a text that holds one, without the user and password that it may carry."""
+    return re.sub(r"://[^/\s'\"]*@", "://", uri)
 
 
 class Sender:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -97,12 +97,18 @@ def parameters(
     told: list[Tracker] = []
     monkeypatch.setattr(rounds, "run_rounds", lambda _, tracker: told.append(tracker) or tmp_path)
 
-    def run(bundle: str = "left_atrium_mri_bcp", data: str = "data", **overlay: object) -> dict:
+    def run(
+        bundle: str = "left_atrium_mri_bcp",
+        data: str = "data",
+        options: Sequence[str] = (),
+        **overlay: object,
+    ) -> dict:
         file = tmp_path / "overlay.yaml"
         file.write_text(json.dumps(overlay))
         line = ["--bundle", str(repository / "bundles" / bundle), "--overlay", str(file)]
         line += ["--dataset_dir", str(tmp_path / data), "--output_dir", str(tmp_path / "runs")]
-        assert script.main([*line, "--manifest", str(tmp_path / "data" / "manifest.json")]) == 0
+        line += ["--manifest", str(tmp_path / "data" / "manifest.json"), "--", *options]
+        assert script.main(line) == 0
         return told[-1].parameters
 
     return run
@@ -114,6 +120,8 @@ def test_rounds_are_known_by_bundle_configuration_and_data(
     first = parameters()
     shutil.copytree(tmp_path / "data", tmp_path / "moved")
     assert parameters(data="moved", output_dir="elsewhere") == first
+    assert parameters(options=["--tracking_uri", "http://ann:secret@server"]) == first
+    assert parameters(options=["--seed", "3"]) != first
     assert parameters(filters=8)["settings"] != first["settings"]
     other = parameters("any_organ_bcp")
     assert (other["bundle"], first["bundle"]) == ("any_organ_bcp", "left_atrium_mri_bcp")
