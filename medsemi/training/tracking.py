@@ -101,12 +101,8 @@ class Tracker:
         kept = self.history.keep_until(step)
         self.tags |= provenance_tags() | parent_tags() | {"medsemi.device": device_name(device)}
         record = self.folder / "run.json"
-        known = json.loads(record.read_text()) if record.is_file() else {}
-        address = without_password(self.target.tracking_uri)
-        same = known.get("tracking_uri") == address and known.get("parameters") == self.parameters
         description = {"stage": self.stage, "parameters": self.parameters, "tags": self.tags}
-        identity = {"run_id": known.get("run_id") if same else None, **vars(self.target)}
-        identity["tracking_uri"] = address
+        identity = _identity(record, self.target, self.parameters)
         with write_atomically(record) as temporary:
             temporary.write_text(json.dumps({**description, **identity}, indent=1) + "\n")
         self._sender = Sender(self.target, record, self.parameters, self.tags)
@@ -175,6 +171,18 @@ class Tracker:
         ]
 
 
+def _identity(record: Path, target: Target, parameters: Mapping[str, str]) -> dict[str, object]:
+    """Which run is told; the one of the record goes on if it has this address and these parameters."""
+    known = json.loads(record.read_text()) if record.is_file() else {}
+    address = without_password(target.tracking_uri)
+    same = known.get("tracking_uri") == address and known.get("parameters") == parameters
+    return {
+        "run_id": known.get("run_id") if same else None,
+        **vars(target),
+        "tracking_uri": address,
+    }
+
+
 def upload(folder: str | Path, tracking_uri: str) -> None:
     """Send the run folder of a stage to another server, as a run of its own, with all its files.
 
@@ -195,8 +203,11 @@ def upload(folder: str | Path, tracking_uri: str) -> None:
     target = Target(
         normalized_uri(tracking_uri), described["experiment_name"], described["run_name"]
     )
-    record = folder / "upload.json"
-    sender = Sender(target, record, described["parameters"], described["tags"])
+    record, parameters = folder / "upload.json", described["parameters"]
+    identity = _identity(record, target, parameters)
+    with write_atomically(record) as temporary:
+        temporary.write_text(json.dumps({**identity, "parameters": parameters}, indent=1) + "\n")
+    sender = Sender(target, record, parameters, described["tags"])
     sender.put_rows([r for r in History(folder / "history.csv").read() if math.isfinite(r.value)])
     for path in sorted(folder.rglob("*.png")):
         place = path.parent.relative_to(folder)
