@@ -136,6 +136,8 @@ def test_rounds_are_known_by_bundle_configuration_and_data(
     [
         (("--keep", "1.5"), "give shares above 0 and up to 1"),
         (("--", "--seed"), "write pairs of --name and value"),
+        (("--stages", "pretrain", "method"), "--stages names method, which is no training"),
+        (("--stages", "evaluate"), "--stages names evaluate, which is no training"),
         (("--stages", "sleep"), "sleep.yaml does not exist; check --bundle, --stages"),
     ],
 )
