@@ -24,6 +24,7 @@ from medsemi.parts.teacher import EmaTeacher, of_latest
 from medsemi.seeds import derive_generator, derive_seed
 from medsemi.training.checkpoint import (
     CheckpointEvents,
+    clear_results,
     load_checkpoint,
     save_checkpoint,
     save_weights,
@@ -174,6 +175,8 @@ class SemiSupervisedTrainer(Trainer):
     def _train(self) -> None:
         start = self._resume()
         if self.stream.rank == 0:
+            if start == 0:
+                clear_results(self.output_dir)
             keep_trained_cases(self.output_dir, self.stream.case_ids)
         if start < self.steps:
             wrapped = isinstance(self.losses, DistributedDataParallel)

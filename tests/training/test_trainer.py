@@ -332,6 +332,25 @@ def test_what_a_checkpoint_stands_for_is_reported_before_it(
     assert found == [True] * 3  # the last step is saved once more at the end
 
 
+def test_a_training_from_the_start_has_no_results_of_an_earlier_one(tmp_path: Path) -> None:
+    left = [
+        tmp_path / name
+        for name in ("best.pt", "best.txt", "snapshot_2.pt", "validation/step_000900/cases.csv")
+    ]
+
+    def leave() -> None:
+        for path in left:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("0.9")
+
+    leave()
+    trainer(tmp_path, steps=1).run()
+    assert not any(path.exists() for path in left)
+    leave()
+    trainer(tmp_path, steps=1).run()
+    assert all(path.exists() for path in left)
+
+
 def test_what_is_learned_from_is_written_at_the_start(tmp_path: Path) -> None:
     trainer(tmp_path, steps=1).run()
     assert json.loads((tmp_path / TRAINED).read_text()) == Noise.case_ids
