@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +37,9 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         temporary.replace(final)
         _flush(final.parent)
     except OSError as error:
+        if _is_short_write(error):
+            full = errno.ENOSPC
+            raise OutputError(full, os.strerror(full), str(final)) from error
         # The name of another file is that of one that was read in between.
         ours = (None, str(temporary), *map(str, final.parents))
         if error.errno is None or error.filename not in ours:
@@ -43,6 +48,13 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _is_short_write(error: OSError) -> bool:
+    """Numpy tells a full disk without the number of the error."""
+    return (
+        error.errno is None and re.search(r"\d+ requested and \d+ written", str(error)) is not None
+    )
 
 
 def _flush(path: Path) -> None:

@@ -14,11 +14,12 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from medsemi.bundle.merged import PLACES, settings_digest
+from medsemi.bundle.merged import MISSING, PLACES, lookup, merge, settings_digest
 from medsemi.data.manifest import Manifest, load_manifest
 from medsemi.errors import MedsemiError
 
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> Path:
     for path in (*named, *options.overlay):
         if not path.is_file():
             raise MedsemiError(f"{path} does not exist; check --bundle, --stages and --overlay.")
+    _refuse_other_stages(options)
     workflows = [[named[0], stage, *options.overlay] for stage in named[1:]]
     # Loads torch and MLflow, which a mistyped command must not wait for.
     from medsemi.training.rounds import Rounds, run_rounds
@@ -91,11 +93,23 @@ def run(options: argparse.Namespace) -> Path:
             "bundle": options.bundle.resolve().name,
             "settings": settings_digest(workflows, PLACES)[:16],
             "data": _data_digest(manifest, options.dataset_dir)[:16],
-            **overrides,
+            **{name: value for name, value in overrides.items() if name not in PLACES},
         },
         tags={"medsemi.manifest": manifest.name, "medsemi.manifest_digest": manifest.digest},
     )
     return run_rounds(rounds, tracker)
+
+
+def _refuse_other_stages(options: argparse.Namespace) -> None:
+    """Refuse at once what would fail after a training: its weights are looked for under its name."""
+    for name in options.stages:
+        files = [options.bundle / "configs" / f"{file}.yaml" for file in ("common", name)]
+        tree = merge(files, {}).tree
+        if lookup(tree, "train::trainer") is MISSING or tree.get("stage") != name:
+            raise MedsemiError(
+                f"--stages names {name}, which is no training with a folder of this name; take"
+                " pretrain, train or supervised."
+            )
 
 
 def _data_digest(manifest: Manifest, folder: Path) -> str:
@@ -135,4 +149,6 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # An exit, unlike the signal alone, ends the training that is waited for, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

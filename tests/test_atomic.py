@@ -64,6 +64,8 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(OutputError, match="No space left"), write_atomically(tmp_path / "full"):
+        raise OSError("64 requested and 12 written")  # as numpy says it
     with pytest.raises(FileNotFoundError), write_atomically(tmp_path / "copy") as temporary:
         temporary.write_bytes((tmp_path / "absent").read_bytes())
 

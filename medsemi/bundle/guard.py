@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -76,23 +76,41 @@ def check_run() -> None:
 def save_config(folder: str | Path) -> None:
     """Write the configuration of this run, files merged and overrides applied, as `config.json`.
 
+    Users and passwords of addresses are left out, since the file goes to MLflow too.
+
     Beside an earlier run it waits under another name until the tracker starts: a run that is refused
     before that leaves the configuration of the earlier one. In a process that was not started by
     `python -m monai.bundle run`, and on all ranks but the first, it does nothing.
 
     Args:
         folder: the run folder of the stage.
+
+    Raises:
+        CheckpointError: if the folder holds a training of another configuration.
     """
     from medsemi.bundle.merged import merge
+    from medsemi.bundle.resumed import refuse_other_training
     from medsemi.training.provenance import WAITING_CONFIG
+    from medsemi.training.sender import without_password
 
     if not _is_bundle_command() or sys.argv[1:2] != ["run"] or os.environ.get("RANK", "0") != "0":
         return
     command = read_command(sys.argv[2:])
     tree = merge(command.config_files, command.overrides).tree
+    refuse_other_training(folder, tree)
     name = WAITING_CONFIG if (Path(folder) / "run.json").is_file() else "config.json"
     with write_atomically(Path(folder) / name) as temporary:
-        temporary.write_text(json.dumps(tree, indent=1, default=str) + "\n")
+        text = json.dumps(_changed(tree, without_password), indent=1, default=str)
+        temporary.write_text(text + "\n")
+
+
+def _changed(node: object, change: Callable[[str], str]) -> object:
+    """A configuration with each of its texts changed."""
+    if isinstance(node, Mapping):
+        return {key: _changed(value, change) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_changed(value, change) for value in node]
+    return change(node) if isinstance(node, str) else node
 
 
 def _is_bundle_command() -> bool:
@@ -123,7 +141,9 @@ def read_command(arguments: Sequence[str]) -> Command:
         meta_file: object = None, config_file: object = None, logging_file: object = None,
         tracking: object = None, args_file: object = None, **override: object,
     ) -> None:  # fmt: skip
-        given.update(override, run_id=run_id, init_id=init_id, final_id=final_id)
+        # MONAI drops an override that is None; as text it is reported like `null`.
+        given.update({name: "None" if v is None else v for name, v in override.items()})
+        given.update(run_id=run_id, init_id=init_id, final_id=final_id)
         given.update(meta_file=meta_file, config_file=config_file, logging_file=logging_file)
         given.update(tracking=tracking, args_file=args_file)
 

@@ -233,13 +233,39 @@ def _override(merged: Merged, path: str, value: object) -> None:
         merged.findings.append(Finding(COMMAND_LINE, path, sentence + hint))
         return
     _set(merged, path, value, COMMAND_LINE)
-    if not isinstance(value, str) or value[:1] in ("$", "@", "%"):
-        return
-    if value == "none" and isinstance(existing, str):
-        return  # the name of a choice, as in flip_rule
-    if value.lower() in ("true", "false", "null", "none", "~"):
+    if _is_expression(value) or (value == "none" and isinstance(existing, str)):
+        return  # `none` is the name of a choice, as in flip_rule
+    if isinstance(value, str) and value.lower() in ("true", "false", "null", "none", "~"):
         right = {"true": "True", "false": "False"}.get(value.lower(), "'$None'")
         merged.report(path, f"`{value}` would be taken as text; write --{path} {right}.")
-    elif isinstance(existing, (bool, int, float)):
-        kind = "True or False" if isinstance(existing, bool) else "a number"
-        merged.report(path, f"`{value}` is text where the files hold {existing}; give {kind}.")
+        return
+    right = "" if _is_expression(existing) else _right_type(existing, value)
+    if right:
+        verb = "is text" if isinstance(value, str) else "stands"
+        merged.report(path, f"`{value}` {verb} where the files hold {existing}; give {right}.")
+
+
+def _is_expression(value: object) -> bool:
+    """Tell whether only a run knows the type of a value."""
+    return isinstance(value, str) and value[:1] in ("$", "@", "%")
+
+
+# The types that may stand for another one, and what they are called; True is an int to Python.
+_TYPES: tuple[tuple[Any, Any, str], ...] = (
+    (bool, bool, "True or False"),
+    ((int, float), (int, float), "a number"),
+    (list, (list, tuple), "a list, such as [1,2]"),
+    (dict, dict, "a mapping, such as {a: 1}"),
+    (str, (str, list, dict), "text; a number that is text has two pairs of quotes"),
+)
+
+
+def _right_type(existing: object, value: object) -> str:
+    """Say what should stand for a value of another type than the files hold, else nothing."""
+    if type(existing) is int and isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a count of steps is no fraction, whatever follows its point
+    for held, allowed, name in _TYPES:
+        if isinstance(existing, held):
+            wrong_bool = isinstance(value, bool) and held is not bool
+            return name if wrong_bool or not isinstance(value, allowed) else ""
+    return ""

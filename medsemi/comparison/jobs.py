@@ -29,7 +29,7 @@ _LEFT_OUT = (*PLACES, "seed", "method_name")
 # Nor do scores depend on what is asked for beside them, or on how they are reported.
 _NO_SCORES = (
     *_LEFT_OUT, "role", "reason", "evaluated", "weights_dir", "results_dir", "extra_metrics",
-    "initialize", "run", "evaluation::tracker",
+    "initialize", "run", "cases::weights_dir", "evaluation::tracker",
 )  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import filecmp
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from medsemi.atomic import write_atomically
 from medsemi.data.checks import check_all_data
@@ -18,6 +20,8 @@ from medsemi.errors import ManifestError
 LOOKS = "test_looks.csv"
 TRAINED = "trained_cases.json"
 _LEARNED = ("labeled", "unlabeled")
+# Keys of a configuration that name weights which a training starts from.
+_ORIGINS = ("initial_weights", "second_weights")
 _COLUMNS = ("utc", "manifest", "digest", "reason")
 
 
@@ -38,6 +42,7 @@ def opened_cases(
     reason: str | None,
     dataset_dir: str | Path,
     output_dir: str | Path,
+    weights_dir: str | Path | None = None,
 ) -> tuple[Case, ...]:
     """The cases of a role, for scoring; each look at the test list is recorded before it is taken.
 
@@ -47,17 +52,19 @@ def opened_cases(
         reason: why the test list is opened, in words.
         dataset_dir: the folder that the manifest's paths start from.
         output_dir: of the training; one line is added to its `test_looks.csv`, by the first rank.
+        weights_dir: the run folder whose networks are scored, wherever it lies.
 
     Returns:
         The cases; those of the test list are no longer sealed.
 
     Raises:
-        ManifestError: a training of this folder learned from one of the cases, the test list is
+        ManifestError: a training of this folder, the one that is scored or one that it started from
+            learned from one of the cases, the test list is
             asked for without a reason or does not pass `check_all_data` (such as for an image that
             was trained on), or the role is unknown.
     """
     if role not in _LEARNED:
-        _refuse_trained(manifest, role, Path(output_dir))
+        _refuse_trained(manifest, role, Path(dataset_dir), Path(output_dir), weights_dir)
     if role != "test":
         return manifest.cases(role)
     if reason is None or not reason.strip():
@@ -71,17 +78,61 @@ def opened_cases(
     return tuple(replace(case, is_sealed=False) for case in manifest.test)
 
 
-def _refuse_trained(manifest: Manifest, role: str, output_dir: Path) -> None:
-    for path in sorted(output_dir.glob(f"*/{TRAINED}")):
-        learned = json.loads(path.read_text(encoding="utf-8"))
+def _refuse_trained(
+    manifest: Manifest,
+    role: str,
+    dataset_dir: Path,
+    output_dir: Path,
+    weights_dir: str | Path | None,
+) -> None:
+    stages = sorted(path.parent.resolve() for path in output_dir.glob(f"*/{TRAINED}"))
+    scored = [] if weights_dir is None else [Path(weights_dir), *_stages_beside(Path(weights_dir))]
+    for folder in _with_origins([*stages, *scored]):
+        learned = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
         for case in manifest.cases(role):
             as_role = next((name for name in _LEARNED if case.case_id in learned[name]), None)
-            if as_role is not None:
+            # Another data set may have names in common.
+            if as_role and (folder in stages or _has_image(folder, dataset_dir, case)):
                 raise ManifestError(
                     f"the {role} case {case.case_id!r} of {manifest.name} was {as_role} in the"
-                    f" training {path.parent}; give the manifest of that training, or to another data"
+                    f" training {folder}; give the manifest of that training, or to another data"
                     " set another output_dir."
                 )
+
+
+def _stages_beside(weights_dir: Path) -> list[Path]:
+    """A training starts from a stage of its own output folder unless its configuration names another."""
+    return [path.parent for path in sorted(weights_dir.resolve().parent.glob(f"*/{TRAINED}"))]
+
+
+def _with_origins(folders: Sequence[Path]) -> list[Path]:
+    """These run folders, and those that they took their first weights from, directly or not."""
+    waiting, found = list(folders), list[Path]()
+    while waiting:
+        folder = waiting.pop(0).resolve()
+        if folder not in found and (folder / TRAINED).is_file():
+            found.append(folder)
+            given = (_configured(folder).get(name) for name in _ORIGINS)
+            waiting += [Path(path).parent for path in given if _is_path(path)]
+    return found
+
+
+def _has_image(folder: Path, dataset_dir: Path, case: Case) -> bool:
+    """Whether the data of a training hold the image of a case; they may no longer be there to tell."""
+    before = _configured(folder).get("dataset_dir")
+    if not _is_path(before) or not Path(before).is_dir():
+        return True
+    image, other = dataset_dir / case.image, Path(before) / case.image
+    return image.is_file() and other.is_file() and filecmp.cmp(image, other, shallow=False)
+
+
+def _configured(folder: Path) -> dict[str, Any]:
+    record = folder / "config.json"
+    return dict(json.loads(record.read_text(encoding="utf-8"))) if record.is_file() else {}
+
+
+def _is_path(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and not value.startswith(("$", "@", "%"))
 
 
 def _record(path: Path, manifest: Manifest, reason: str) -> None:

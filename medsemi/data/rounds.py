@@ -128,6 +128,8 @@ def _entry(case: Case) -> dict[str, str]:
 def _link(source: Path, target: Path) -> None:
     if not source.is_file():
         raise DataError(f"{source} is missing: check dataset_dir and manifest.")
+    if target.exists() and target.samefile(source):  # two cases may share a file
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         target.symlink_to(source)

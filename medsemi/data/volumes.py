@@ -11,9 +11,10 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
+from types import BuiltinFunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ Transforms = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Volume:
-    """One prepared case; arrays are opened on first use and stay on disk.
+    """One prepared case; arrays stay on disk, and those used lately are open.
 
     Attributes:
         case_id: name of the case in the manifest.
@@ -49,16 +50,15 @@ class Volume:
         """Name of the case, see `Windowed`."""
         return self.case_id
 
-    @cached_property
+    @property
     def image(self) -> NDArray[np.float32]:
         """Intensities, shape (channels, *space), memory-mapped."""
-        image: NDArray[np.float32] = np.load(self.image_file, mmap_mode="r")
-        return image
+        return _mapped(self.image_file)
 
-    @cached_property
+    @property
     def label(self) -> NDArray[np.uint8] | None:
         """Class indices, shape (*space), memory-mapped; None for an unlabeled case."""
-        return None if self.label_file is None else np.load(self.label_file, mmap_mode="r")
+        return None if self.label_file is None else _mapped(self.label_file)
 
     @cached_property
     def foreground(self) -> NDArray[np.int64]:
@@ -73,9 +73,15 @@ class Volume:
         return tuple(np.linalg.norm(self.affine[:3, :axes], axis=0).tolist())
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave open arrays behind: a worker maps the files itself instead of copying them."""
-        opened = ("image", "label", "foreground")
-        return {k: v for k, v in self.__dict__.items() if k not in opened}
+        """Leave behind what a worker finds itself: it maps the files instead of copying them."""
+        return {k: v for k, v in self.__dict__.items() if k != "foreground"}
+
+
+# Each open array has a file descriptor, of which a process has 256 on some systems.
+@lru_cache(maxsize=128)
+def _mapped(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, mmap_mode="r")
+    return array
 
 
 class VolumeStore:
@@ -99,7 +105,7 @@ class VolumeStore:
         """
         self.dataset_dir, self.cache_dir = Path(dataset_dir), Path(cache_dir)
         self.transforms = transforms
-        versions = {name: version(name) for name in ("monai", "numpy", "torch")}
+        versions = {name: version(name) for name in ("monai", "nibabel", "numpy", "torch")}
         self._recipe = json.dumps([describe(transforms), versions], sort_keys=True)
 
     def volumes(self, cases: Iterable[Case], with_label: bool) -> list[Volume]:
@@ -173,9 +179,14 @@ class VolumeStore:
         for name, array in arrays.items():
             with write_atomically(self._file(key, name)) as temporary:
                 np.save(temporary, np.ascontiguousarray(array))
+        _mapped.cache_clear()  # of files that were replaced
         with write_atomically(self.cache_dir / f"{key}.json") as temporary:
             affine = np.asarray(data["image"].affine, dtype=float).tolist()
             temporary.write_text(json.dumps({"affine": affine}))
+
+
+# What its text tells whole.
+_TEXTS = (slice, range, complex, bytes, torch.dtype, torch.device, np.dtype, PurePath)
 
 
 def describe(value: object) -> object:
@@ -185,22 +196,56 @@ def describe(value: object) -> object:
     out, because the transforms in front of the cache are deterministic.
 
     Raises:
-        DataError: for a lambda, which tells nothing of itself.
+        DataError: for a lambda, and for an object whose settings cannot be read.
     """
+    return _describe(value, ())
+
+
+def _describe(value: object, above: tuple[int, ...]) -> object:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, Mapping):
-        return {str(key): describe(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [describe(item) for item in value]
+    if isinstance(value, _TEXTS):
+        return [type(value).__name__, str(value)]
     if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
         return [str(value.dtype), value.tolist()]
+    if id(value) in above:  # an object may hold one of its own methods
+        return "itself"
+    inner = partial(_describe, above=(*above, id(value)))
+    if isinstance(value, Mapping):
+        return {str(key): inner(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [inner(item) for item in value]
+    return _describe_object(value, inner)
+
+
+def _describe_object(value: object, inner: Callable[[object], object]) -> object:
     if isinstance(value, partial):
-        return [describe(part) for part in (value.func, value.args, value.keywords)]
+        return [inner(part) for part in (value.func, value.args, value.keywords)]
+    if isinstance(value, MethodType):
+        return [value.__func__.__qualname__, inner(value.__self__)]
     name = getattr(value, "__qualname__", type(value).__qualname__)
     if name.endswith("<lambda>"):
         raise DataError("a lambda in the transforms has no description; write a function instead.")
-    if isinstance(value, (np.random.RandomState, type)) or not hasattr(value, "__dict__"):
-        return name
-    settings = {key: describe(item) for key, item in vars(value).items() if key != "R"}
-    return {"class": name, "settings": settings}
+    if isinstance(value, (np.random.RandomState, np.ufunc, type, BuiltinFunctionType)):
+        return name if hasattr(value, "__qualname__") else getattr(value, "__name__", name)
+    settings = _settings(value)
+    if settings is None:
+        raise DataError(
+            f"the settings of a {name} in the transforms cannot be read; write a function or a class"
+            " in its place."
+        )
+    return {"class": name, "settings": {k: inner(v) for k, v in settings.items() if k != "R"}}
+
+
+def _settings(value: object) -> dict[str, object] | None:
+    """The attributes of an object; None where Python does not show them."""
+    slots = [name for one in type(value).__mro__ for name in _names(getattr(one, "__slots__", ()))]
+    if not hasattr(value, "__dict__") and not slots:
+        return None
+    own = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+    return {**own, **getattr(value, "__dict__", {})}
+
+
+def _names(slots: str | Iterable[str]) -> list[str]:
+    names = [slots] if isinstance(slots, str) else list(slots)
+    return [name for name in names if name not in ("__dict__", "__weakref__")]

@@ -79,7 +79,7 @@ def start_component_filter(labels: Tensor, connectivity: int | None = None) -> C
     host = torch.empty(labels.shape, dtype=labels.dtype, pin_memory=True)
     host.copy_(labels, non_blocking=True)
     copied = torch.cuda.Event()
-    copied.record()
+    copied.record(torch.cuda.current_stream(labels.device))
 
     @functools.cache
     def finish() -> Tensor:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import errno
 import json
 import pickle
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import EventEnum
 from torch import nn
 
 from medsemi.atomic import write_atomically
 from medsemi.errors import CheckpointError
+
+
+class CheckpointEvents(EventEnum):
+    """What a trainer tells of its checkpoints."""
+
+    BEFORE = "before_checkpoint"
 
 
 def save_checkpoint(
@@ -55,6 +63,19 @@ def load_checkpoint(
         msg = f"{path} belongs to other settings ({changes}): take another output_dir or set them back."
         raise CheckpointError(msg)
     return state
+
+
+def clear_results(folder: str | Path) -> None:
+    """Remove what an earlier training left beside its checkpoint, so that one from step 0 has its own.
+
+    Args:
+        folder: run folder of the stage; its best weights, snapshots and validations go.
+    """
+    for pattern in ("best.pt", "best.txt", "snapshot_*.pt"):
+        for path in Path(folder).glob(pattern):
+            path.unlink()
+    for path in Path(folder).glob("validation/step_*"):
+        shutil.rmtree(path)
 
 
 def save_weights(path: str | Path, network: nn.Module) -> None:

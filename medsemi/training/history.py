@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
 from medsemi.atomic import write_atomically
+from medsemi.errors import OutputError
 
 COLUMNS = ("step", "name", "value", "unix_seconds")
 
@@ -49,26 +52,39 @@ class History:
         self.path = Path(path)
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Add rows at the end, in one write, so that a kill leaves at most one torn line."""
+        """Add rows at the end, in one write, so that a kill leaves at most one torn line.
+
+        They are on the disk when this returns, and none of them is there if it fails.
+
+        Raises:
+            OutputError: if the file cannot be written, such as on a full disk.
+        """
         text = _as_csv(rows)
         if not text:
             return
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            if file.tell() == 0:
-                text = _header() + text
-            file.write(text)
+        try:
+            # Without a buffer, which would try again what did not fit when it is closed.
+            with self.path.open("ab+", buffering=0) as file:
+                end = _cut_torn_line(file)
+                try:
+                    left = ((_header() if end == 0 else "") + text).encode()
+                    while left:
+                        left = left[file.write(left) :]
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(end)
+                    raise
+        except OSError as error:
+            raise OutputError(error.errno, error.strerror, str(self.path)) from error
 
     def read(self) -> list[Row]:
-        """All whole rows in the order of writing; a line torn by a kill is left out."""
+        """All whole rows in the order of writing; lines that a kill or a full disk tore are left out."""
         if not self.path.exists():
             return []
         text = self.path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
-        lines = csv.DictReader(io.StringIO(whole))
-        return [
-            Row(int(row["step"]), row["name"], float(row["value"]), float(row["unix_seconds"]))
-            for row in lines
-        ]
+        rows = map(_parsed, csv.DictReader(io.StringIO(whole)))
+        return [row for row in rows if row is not None]
 
     def keep_until(self, step: int) -> list[Row]:
         """Drop what came after `step`: a resumed run reports those steps again.
@@ -83,6 +99,25 @@ class History:
         with write_atomically(self.path) as temporary:
             temporary.write_text(_header() + _as_csv(kept), encoding="utf-8")
         return kept
+
+
+def _cut_torn_line(file: FileIO) -> int:
+    """Cut a file back to its last line end, and return its length."""
+    end = file.seek(0, os.SEEK_END)
+    if end:
+        file.seek(end - 1)
+        if file.read() != b"\n":
+            file.seek(0)
+            end = file.read().rfind(b"\n") + 1
+            file.truncate(end)
+    return end
+
+
+def _parsed(row: Mapping[str, str]) -> Row | None:
+    try:
+        return Row(int(row["step"]), row["name"], float(row["value"]), float(row["unix_seconds"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _header() -> str:

@@ -25,6 +25,7 @@ from medsemi.errors import CheckpointError
 from medsemi.parts.label_agreement import label_agreement
 from medsemi.training.checkpoint import load_weights
 from medsemi.training.exported import fitting
+from medsemi.training.occupancy import occupied
 from medsemi.training.provenance import provenance_tags
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,12 @@ class PseudoLabeling:
 
         Raises:
             CheckpointError: if the training is not finished, or left only one network.
+            MedsemiError: if another process works in the folder.
         """
+        with occupied(self.output_dir):
+            return self._run()
+
+    def _run(self) -> list[PseudoLabel]:
         networks = self._networks()
         weights = (self.weights_dir / f"{DEPLOYED}.pt").read_bytes()
         origin = {

@@ -75,7 +75,7 @@ def run_rounds(rounds: Rounds, tracker: Tracker) -> Path:
         MedsemiError: if a stage fails, or the folder holds rounds of other settings.
     """
     _refuse_other_rounds(tracker)
-    tracker.start()
+    tracker.start(-1)  # what earlier rounds found is told again
     parent = _parent_run(tracker.folder, tracker.target.patience)
     manifest, dataset_dir, path = (
         load_manifest(rounds.manifest),
@@ -95,7 +95,8 @@ def run_rounds(rounds: Rounds, tracker: Tracker) -> Path:
             tracker.log(values, number)
             tracker.flush()
     except BaseException as error:
-        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        asked = isinstance(error, (KeyboardInterrupt, SystemExit))
+        tracker.finish("KILLED" if asked else "FAILED")
         raise
     tracker.finish("FINISHED")
     return rounds.folder(len(rounds.keep)) / rounds.stages[-1]

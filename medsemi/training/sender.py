@@ -52,8 +52,8 @@ def normalized_uri(uri: str) -> str:
 
 
 def without_password(uri: str) -> str:
-    """Return an address without the user and password that it may carry."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    """Return an address, or a text that holds one, without the user and password that it may carry."""
+    return re.sub(r"://[^/\s'\"]*@", "://", uri)
 
 
 class Sender:
@@ -200,7 +200,8 @@ class Sender:
         self._send_parameters()
 
     def _continues(self) -> bool:
-        """Take up the run of the record if this server knows it."""
+        """Take up the run of the record if this server has it, with the tags of today."""
+        from mlflow.entities import RunTag  # noqa: PLC0415
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
         assert self._client is not None
@@ -210,8 +211,12 @@ class Sender:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return False
             raise
+        if run.info.lifecycle_stage != "active":  # deleted in the dashboard, and still answered
+            return False
         self._sent_step = int(run.data.tags.get(_SENT, -1))
         self._client.update_run(self._run_id, status="RUNNING")
+        tags = [RunTag(name, value) for name, value in self.tags.items()]
+        self._client.log_batch(self._run_id, tags=tags)
         return True
 
     def _send_parameters(self) -> None:

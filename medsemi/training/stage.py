@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from medsemi.parts.components import largest_component
 from medsemi.training.checkpoint import load_weights
 from medsemi.training.exported import load_exported
 from medsemi.training.extremes import draw_extremes
+from medsemi.training.occupancy import occupied
 from medsemi.training.recalibration import recalibrated
 from medsemi.training.reference_grid import decide_on_reference
 from medsemi.training.tracking import Tracker
@@ -108,10 +110,16 @@ class EvaluationStage:
         Raises:
             CheckpointError: if the training is not finished.
             ConfigError: if the folder holds the scores of another manifest, which would be lost.
+            MedsemiError: if another process works in the folder.
         """
+        with occupied(self.output_dir):
+            return self._run()
+
+    def _run(self) -> dict[str, ScoreSummary]:
         self._refuse_other_scores()
         networks = self._networks()
-        self.tracker.start(device=self.device)
+        self.tracker.start(-1, self.device)  # an evaluation begins anew, with other scores
+        shutil.rmtree(self.output_dir / "extremes", ignore_errors=True)
         try:
             summaries = evaluate_cases(
                 networks,

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from medsemi.atomic import write_atomically
 from medsemi.errors import MedsemiError
+from medsemi.training.checkpoint import CheckpointEvents
 from medsemi.training.history import History, Row, as_stored
 from medsemi.training.provenance import (
     WAITING_CONFIG,
@@ -80,6 +81,9 @@ class Tracker:
         """Follow an engine from start to end, also a bad end."""
         engine.add_event_handler(Events.STARTED, self._started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._stepped)
+        engine.register_events(*CheckpointEvents)
+        # A training that continues from a checkpoint never reports the steps before it again.
+        engine.add_event_handler(CheckpointEvents.BEFORE, self.flush)
         engine.add_event_handler(Events.COMPLETED, lambda: self.finish("FINISHED"))
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._failed)
 
@@ -87,7 +91,8 @@ class Tracker:
         """Open a run, or continue the one that the folder belongs to.
 
         Args:
-            step: the step that is continued from; what was reported after it is dropped.
+            step: the step that is continued from; what was reported after it is dropped, and at -1
+                all of it.
             device: named in the tags.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -96,12 +101,8 @@ class Tracker:
         kept = self.history.keep_until(step)
         self.tags |= provenance_tags() | parent_tags() | {"medsemi.device": device_name(device)}
         record = self.folder / "run.json"
-        known = json.loads(record.read_text()) if record.is_file() else {}
-        address = without_password(self.target.tracking_uri)
-        same = known.get("tracking_uri") == address and known.get("parameters") == self.parameters
         description = {"stage": self.stage, "parameters": self.parameters, "tags": self.tags}
-        identity = {"run_id": known.get("run_id") if same else None, **vars(self.target)}
-        identity["tracking_uri"] = address
+        identity = _identity(record, self.target, self.parameters)
         with write_atomically(record) as temporary:
             temporary.write_text(json.dumps({**description, **identity}, indent=1) + "\n")
         self._sender = Sender(self.target, record, self.parameters, self.tags)
@@ -170,6 +171,18 @@ class Tracker:
         ]
 
 
+def _identity(record: Path, target: Target, parameters: Mapping[str, str]) -> dict[str, object]:
+    """Which run is told; the one of the record goes on if it has this address and these parameters."""
+    known = json.loads(record.read_text()) if record.is_file() else {}
+    address = without_password(target.tracking_uri)
+    same = known.get("tracking_uri") == address and known.get("parameters") == parameters
+    return {
+        "run_id": known.get("run_id") if same else None,
+        **vars(target),
+        "tracking_uri": address,
+    }
+
+
 def upload(folder: str | Path, tracking_uri: str) -> None:
     """Send the run folder of a stage to another server, as a run of its own, with all its files.
 
@@ -190,8 +203,11 @@ def upload(folder: str | Path, tracking_uri: str) -> None:
     target = Target(
         normalized_uri(tracking_uri), described["experiment_name"], described["run_name"]
     )
-    record = folder / "upload.json"
-    sender = Sender(target, record, described["parameters"], described["tags"])
+    record, parameters = folder / "upload.json", described["parameters"]
+    identity = _identity(record, target, parameters)
+    with write_atomically(record) as temporary:
+        temporary.write_text(json.dumps({**identity, "parameters": parameters}, indent=1) + "\n")
+    sender = Sender(target, record, parameters, described["tags"])
     sender.put_rows([r for r in History(folder / "history.csv").read() if math.isfinite(r.value)])
     for path in sorted(folder.rglob("*.png")):
         place = path.parent.relative_to(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,8 +22,15 @@ from medsemi.methods.method import LossTerms, Method
 from medsemi.parts.intensity_augmentation import IntensityAugmentation
 from medsemi.parts.teacher import EmaTeacher, of_latest
 from medsemi.seeds import derive_generator, derive_seed
-from medsemi.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from medsemi.training.checkpoint import (
+    CheckpointEvents,
+    clear_results,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
 from medsemi.training.deep_supervision import DeepSupervision
+from medsemi.training.occupancy import occupied
 from medsemi.training.student_views import StudentViews
 from medsemi.training.window_fit import refuse_unfit
 
@@ -124,6 +132,7 @@ class SemiSupervisedTrainer(Trainer):
         self.output_dir, self.settings = Path(output_dir), {**settings, **shared}
         self.loss_scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
         self.losses: nn.Module = self.method if self.scales is None else self.scales
+        self.register_events(*CheckpointEvents)
         # Exported before trackers send the weights; saved after validation, which a kill repeats.
         self.add_event_handler(Events.COMPLETED, self._finish)
         self._register_handlers(list(handlers))
@@ -157,10 +166,17 @@ class SemiSupervisedTrainer(Trainer):
         Raises:
             CheckpointError: if the checkpoint belongs to other settings.
             ConfigError: if window or labels do not fit the networks.
-            MedsemiError: if the loss is no longer a number.
+            MedsemiError: if the loss is no longer a number, or another process trains in the folder.
         """
+        # The first rank writes; processes of one training share the folder.
+        with occupied(self.output_dir) if self.stream.rank == 0 else nullcontext():
+            self._train()
+
+    def _train(self) -> None:
         start = self._resume()
         if self.stream.rank == 0:
+            if start == 0:
+                clear_results(self.output_dir)
             keep_trained_cases(self.output_dir, self.stream.case_ids)
         if start < self.steps:
             wrapped = isinstance(self.losses, DistributedDataParallel)
@@ -243,6 +259,7 @@ class SemiSupervisedTrainer(Trainer):
             )
             raise MedsemiError(msg)
         if self.stream.rank == 0:
+            self.fire_event(CheckpointEvents.BEFORE)
             state: dict[str, Any] = {
                 "method": self.method.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -276,9 +293,12 @@ class SemiSupervisedTrainer(Trainer):
 
 def _device(name: torch.device | str) -> torch.device:
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"device is '{name}'; take cpu, cuda, or cuda:0.") from error
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # what names no device, such as an event, means this one
+    return device
 
 
 def _amp_type(amp: str, device: torch.device) -> torch.dtype | None:

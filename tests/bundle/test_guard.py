@@ -110,6 +110,23 @@ def test_a_run_that_may_be_refused_leaves_the_configuration_of_the_earlier_one(
     assert seeds == [3, 4]
 
 
+def test_a_password_is_kept_out_of_the_configuration(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = "$'sqlite:///' + os.path.abspath(@output_dir)"
+    (bundle / "configs/train.yaml").write_text(
+        f'{CONFIG}\ntracking_uri: mlflow.db\nstore: "{store}"\n'
+    )
+    address = "http://ann:se@cret@server:5000/x"
+    start_as(
+        monkeypatch, bundle, "run", "--config_file=configs/train.yaml", "--tracking_uri", address
+    )
+    guard.save_config(bundle / "out")
+    saved = json.loads((bundle / "out/config.json").read_text())
+    assert saved["tracking_uri"] == "http://server:5000/x"
+    assert saved["store"] == store
+
+
 @pytest.mark.usefixtures("restored")
 def test_unused_key_stops_a_run(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -152,7 +169,7 @@ def test_silent_where_monai_did_not_start_the_process(
         (["--flag"], {"flag": True}),
         (["--normalize"], {"rmalize": False}),
         (["--a", "true"], {"a": "true"}),
-        (["--a", "None"], {}),
+        (["--a", "None"], {"a": "None"}),
         (["--a", "[x,1]"], {"a": ["x", 1]}),
         (["--tracking", "mlflow", "--logging_file", "False"], {}),
         (["--+a", "[1]"], {"+a": [1]}),

@@ -143,10 +143,17 @@ def test_override_must_exist_and_names_the_nearest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "sound"), [("true", True), ("null", "$None"), ("1O0", 100), ("a#b", "$1")]
-)
-def test_override_value(value: str, sound: object, tmp_path: Path) -> None:
-    text = "job: '@rate'\nrate: 1\n" + RUN
+    ("stood", "value", "sound"),
+    [
+        ("false", "true", True), ("1", "null", "$None"), ("1", "None", "$None"), ("1", "1O0", 100),
+        ("1", "a#b", "$1"), ("1", True, 3), ("1.5", False, 3), ("1", 100.0, 100), ("1", True, 0.5),
+        ("[1, 2]", 64, [64]), ("[1, 2]", "a", [3, 4]), ("[]", True, ["a"]), ("{a: 1}", 3, {"b": 2}),
+        ("{a: 1}", [3], "$dict()"), ("[1]", {"a": 1}, "@job"), ("true", 1, False), ("text", 3, "a"),
+        ("text", True, [1, 2]), ("$1", "true", True),
+    ],
+)  # fmt: skip
+def test_override_value(stood: str, value: object, sound: object, tmp_path: Path) -> None:
+    text = f"job: 1\nother: ['@rate', '@job']\nrate: {stood}\nrun: ['$@other']\n"
     assert lint_text(tmp_path, text, rate=value)[0].file == "command line"
     assert lint_text(tmp_path, text, rate=sound) == []
 

@@ -57,6 +57,45 @@ def test_a_case_that_was_trained_on_is_not_scored(
     assert opened_cases(manifest, role, "final table", tmp_path, tmp_path / "run")
 
 
+@pytest.fixture
+def learned(manifest: Manifest, tmp_path: Path) -> Path:
+    """The run folder of a training elsewhere, which learned from a case of the validation."""
+    folder = tmp_path / "elsewhere" / "pretrain"
+    keep_trained_cases(folder, {"labeled": [manifest.validation[0].case_id], "unlabeled": []})
+    (folder / "config.json").write_text(json.dumps({"dataset_dir": str(tmp_path)}))
+    return folder
+
+
+def test_what_the_scored_weights_learned_from_is_not_scored(
+    manifest: Manifest, tmp_path: Path, learned: Path
+) -> None:
+    """Also where they, or the weights that they started from, lie in another output folder."""
+    opened = manifest, "validation", None, tmp_path, tmp_path / "run"
+    assert opened_cases(*opened)
+    follower = tmp_path / "run" / "train"
+    keep_trained_cases(follower, {"labeled": ["a"], "unlabeled": []})
+    assert opened_cases(*opened, follower)
+    with pytest.raises(ManifestError, match=r"was labeled in the training .*pretrain"):
+        opened_cases(*opened, learned)
+    with pytest.raises(ManifestError, match=r"was labeled in the training .*pretrain"):
+        opened_cases(*opened, learned.with_name("train"))
+    (follower / "config.json").write_text(
+        json.dumps({"initial_weights": str(learned / "model.pt")})
+    )
+    with pytest.raises(ManifestError, match=r"was labeled in the training .*pretrain"):
+        opened_cases(*opened, follower)
+
+
+def test_a_case_of_the_same_name_in_another_data_set_is_scored(
+    manifest: Manifest, tmp_path: Path, learned: Path
+) -> None:
+    case, other = manifest.validation[0], tmp_path / "other_data"
+    (other / case.image).parent.mkdir(parents=True)
+    (other / case.image).write_bytes(b"another image")
+    (learned / "config.json").write_text(json.dumps({"dataset_dir": str(other)}))
+    assert opened_cases(manifest, "validation", None, tmp_path, tmp_path / "run", learned)
+
+
 @pytest.mark.parametrize("reason", [None, "", "  "])
 def test_without_a_reason_nothing_is_opened(
     manifest: Manifest, tmp_path: Path, reason: str | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -121,3 +122,13 @@ def test_a_missing_label_file_is_named(data: Path, manifest: Manifest, tmp_path:
     case = manifest.unlabeled[0].case_id
     with pytest.raises(DataError, match=rf"{case}\.nii\.gz is missing"):
         make_round(manifest, data, [label(case, 1.0)], tmp_path, tmp_path / "r", "second")
+
+
+def test_two_cases_may_share_a_label_file(
+    data: Path, manifest: Manifest, labels: Path, tmp_path: Path
+) -> None:
+    first, (other, *rest) = manifest.labeled[0], manifest.unlabeled
+    both = first, replace(other, label=first.label)
+    shared = replace(manifest, labeled=both, unlabeled=tuple(rest))
+    made = make_round(shared, data, [], labels, tmp_path / "round_1", "second")
+    assert [case.label for case in made.labeled] == [first.label] * 2

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import operator
 import pickle
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 from monai.transforms import (
+    CastToTyped,
     Compose,
     EnsureChannelFirstd,
+    Lambdad,
     LoadImaged,
     ScaleIntensityRanged,
     Spacingd,
+    SpatialCropd,
 )
 
 from medsemi.data.manifest import Case
@@ -104,6 +111,27 @@ def test_a_worker_maps_the_file_itself(data: Path) -> None:
     np.testing.assert_array_equal(pickle.loads(sent).image, volume.image)
 
 
+MANY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from medsemi.data.volumes import Volume
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+folder = Path(sys.argv[1])
+volumes = []
+for number in range(300):
+    np.save(folder / f"{number}.npy", np.full((1, 2, 2, 2), number, np.float32))
+    volumes.append(Volume(str(number), folder / f"{number}.npy", None, np.eye(4)))
+for _ in range(2):
+    for number, volume in enumerate(volumes):
+        assert volume.image[0, 0, 0, 0] == number
+"""
+
+
+def test_there_may_be_more_cases_than_a_process_may_open_files(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", MANY, str(tmp_path)], check=True, timeout=120)
+
+
 @pytest.mark.parametrize("content", [None, b"not an image"])
 def test_a_file_that_cannot_be_read_is_named(data: Path, content: bytes | None) -> None:
     (data / "image.nii.gz").unlink()
@@ -124,3 +152,42 @@ def test_every_setting_of_a_transform_is_in_its_description() -> None:
     assert describe(partial(int, base=2)) != describe(partial(int, base=3))
     with pytest.raises(DataError, match="lambda"):
         describe(lambda data: data)
+
+
+class Slotted:
+    __slots__ = ("edge",)
+
+    def __init__(self, edge: int) -> None:
+        self.edge = edge
+
+
+class Scale:
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+        self.own = self.apply
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        return image * self.factor
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "again"),
+    [
+        [SpatialCropd("image", roi_slices=[slice(0, edge)] * 3) for edge in (32, 64, 32)],
+        [CastToTyped("image", dtype=kind) for kind in (torch.int16, torch.float32, torch.int16)],
+        [CastToTyped("image", dtype=kind) for kind in (np.int16, np.float32, np.int16)],
+        [partial(int, Path(name)) for name in ("a", "b", "a")],
+        [Lambdad("image", func=Scale(factor).apply) for factor in (1.0, 2.0, 1.0)],
+        [Slotted(edge) for edge in (1, 2, 1)],
+        (partial(np.clip, a_max=len), partial(np.clip, a_max=abs), partial(np.clip, a_max=len)),
+        (np.add, np.abs, np.add),
+    ],
+)
+def test_settings_of_every_kind_are_told_apart(one: object, other: object, again: object) -> None:
+    assert json.dumps(describe(one)) != json.dumps(describe(other))
+    assert json.dumps(describe(one)) == json.dumps(describe(again))
+
+
+def test_what_hides_its_settings_is_refused() -> None:
+    with pytest.raises(DataError, match="the settings of a itemgetter in the transforms cannot"):
+        describe(Compose([operator.itemgetter(1)]))

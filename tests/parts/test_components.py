@@ -49,5 +49,6 @@ def test_empty_stays_empty_and_the_input_is_untouched() -> None:
 @pytest.mark.gpu
 def test_the_filter_is_the_same_on_a_gpu() -> None:
     labels = (torch.rand(4, 32, 32, 16) > 0.7).to(torch.uint8)
-    on_gpu = start_component_filter(labels.cuda())().cpu()
-    assert torch.equal(on_gpu, start_component_filter(labels)())
+    for index in range(torch.cuda.device_count()):  # not only on the current one
+        on_gpu = start_component_filter(labels.to(f"cuda:{index}"))().cpu()
+        assert torch.equal(on_gpu, start_component_filter(labels)())

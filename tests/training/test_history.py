@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medsemi.errors import OutputError
 from medsemi.training.history import COLUMNS, History, Row
 
 
@@ -67,6 +69,38 @@ def test_a_line_torn_by_a_kill_is_left_out_and_does_not_spoil_the_next(
     assert history.keep_until(5) == [row(1), row(2)]
     history.append([row(3)])
     assert history.read() == [row(1), row(2), row(3)]
+
+
+def test_a_line_torn_in_the_middle_of_the_table_is_left_out(history: History) -> None:
+    """As a full disk leaves it, with later lines after it."""
+    history.append([row(1)])
+    with history.path.open("a") as file:
+        file.write("2,lo3,loss,0.25,17\n4,loss\n5,loss,x,17.0,\n")
+    history.append([row(6)])
+    assert history.read() == [row(1), row(6)]
+    assert history.keep_until(6) == [row(1), row(6)]
+
+
+@pytest.mark.parametrize("torn", ["st", "step,name,value,unix_seconds\n3,lo"])
+def test_rows_after_a_torn_line_are_whole(history: History, torn: str) -> None:
+    history.path.write_text(torn)
+    history.append([row(4)])
+    assert history.read() == [row(4)]
+
+
+def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_half_of_a_report(
+    history: History,
+) -> None:
+    history.append([row(1)])
+    before = history.path.read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"history\.csv: cannot be written"):
+            history.append([row(2)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert history.path.read_text() == before
 
 
 def test_nothing_half_written_is_left_beside_the_table(history: History) -> None:

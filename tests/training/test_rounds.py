@@ -6,9 +6,10 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -96,12 +97,18 @@ def parameters(
     told: list[Tracker] = []
     monkeypatch.setattr(rounds, "run_rounds", lambda _, tracker: told.append(tracker) or tmp_path)
 
-    def run(bundle: str = "left_atrium_mri_bcp", data: str = "data", **overlay: object) -> dict:
+    def run(
+        bundle: str = "left_atrium_mri_bcp",
+        data: str = "data",
+        options: Sequence[str] = (),
+        **overlay: object,
+    ) -> dict:
         file = tmp_path / "overlay.yaml"
         file.write_text(json.dumps(overlay))
         line = ["--bundle", str(repository / "bundles" / bundle), "--overlay", str(file)]
         line += ["--dataset_dir", str(tmp_path / data), "--output_dir", str(tmp_path / "runs")]
-        assert script.main([*line, "--manifest", str(tmp_path / "data" / "manifest.json")]) == 0
+        line += ["--manifest", str(tmp_path / "data" / "manifest.json"), "--", *options]
+        assert script.main(line) == 0
         return told[-1].parameters
 
     return run
@@ -113,6 +120,8 @@ def test_rounds_are_known_by_bundle_configuration_and_data(
     first = parameters()
     shutil.copytree(tmp_path / "data", tmp_path / "moved")
     assert parameters(data="moved", output_dir="elsewhere") == first
+    assert parameters(options=["--tracking_uri", "http://ann:secret@server"]) == first
+    assert parameters(options=["--seed", "3"]) != first
     assert parameters(filters=8)["settings"] != first["settings"]
     other = parameters("any_organ_bcp")
     assert (other["bundle"], first["bundle"]) == ("any_organ_bcp", "left_atrium_mri_bcp")
@@ -127,6 +136,8 @@ def test_rounds_are_known_by_bundle_configuration_and_data(
     [
         (("--keep", "1.5"), "give shares above 0 and up to 1"),
         (("--", "--seed"), "write pairs of --name and value"),
+        (("--stages", "pretrain", "method"), "--stages names method, which is no training"),
+        (("--stages", "evaluate"), "--stages names evaluate, which is no training"),
         (("--stages", "sleep"), "sleep.yaml does not exist; check --bundle, --stages"),
     ],
 )
@@ -138,3 +149,30 @@ def test_wrong_input_is_one_sentence(
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+ROUNDS_THAT_WAIT = """
+import runpy, subprocess, sys
+from medsemi.training import rounds
+
+def wait(*_):
+    subprocess.run([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(99)"])
+
+rounds.run_rounds = wait
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_terminated_command_ends_what_it_started(repository: Path, tmp_path: Path) -> None:
+    make_phantoms(tmp_path / "data", count=4, shape=(16, 16, 16), labeled=1, validation=1, test=1)
+    line = [sys.executable, "-c", ROUNDS_THAT_WAIT, str(repository / "scripts/self_training.py")]
+    line += ["--bundle", str(repository / "bundles/left_atrium_mri_bcp"), "--dataset_dir", "data"]
+    line += ["--manifest", "data/manifest.json", "--output_dir", "runs"]
+    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)

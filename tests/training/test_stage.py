@@ -12,6 +12,7 @@ from medsemi.data.manifest import MANIFEST_TAG
 from medsemi.errors import ConfigError
 from medsemi.evaluation.protocol import WindowInference
 from medsemi.training.checkpoint import save_weights
+from medsemi.training.history import History
 from medsemi.training.stage import EvaluationStage
 from medsemi.training.tracking import Tracker
 
@@ -48,3 +49,15 @@ def test_scores_of_another_manifest_are_not_overwritten(tmp_path: Path) -> None:
         stage(tmp_path, "second").run()
     assert (tmp_path / "scores" / "run.json").read_text() == before
     assert set(stage(tmp_path, "first").run()) == {"student"}
+
+
+def test_an_evaluation_leaves_nothing_of_the_one_before_it(tmp_path: Path) -> None:
+    save_weights(tmp_path / "student.pt", nn.Conv3d(1, 2, 1))
+    left = tmp_path / "scores" / "extremes" / "worst_b.png"
+    for _ in range(2):
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"")
+        stage(tmp_path, "first").run()
+        names = [row.name for row in History(tmp_path / "scores" / "history.csv").read()]
+        assert len(names) == len(set(names)) > 0
+        assert not left.exists()

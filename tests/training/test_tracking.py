@@ -117,6 +117,42 @@ def test_a_foreign_unfinished_run_is_never_adopted(tmp_path: Path, store: str) -
     assert sorted(run.info.status for run in runs_of(store)) == ["FINISHED", "RUNNING"]
 
 
+def test_a_run_that_was_deleted_is_followed_by_a_new_one_with_all_values(
+    tmp_path: Path, store: str
+) -> None:
+    engine_of(tracker_of(tmp_path / "run", store)).run(range(1, 4))
+    (first,) = runs_of(store)
+    MlflowClient(f"sqlite:///{store}").delete_run(first.info.run_id)
+    again = engine_of(tracker_of(tmp_path / "run", store))
+    again.load_state_dict({"iteration": 3, "max_epochs": 1, "epoch_length": 6})
+    again.run(range(4, 7))
+    (second,) = runs_of(store)
+    assert second.info.run_id != first.info.run_id
+    assert values_in(store) == [(step, float(step)) for step in range(1, 7)]
+
+
+def test_a_continued_run_has_the_tags_of_today(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for revision in ("old", "new"):
+        tags = {"medsemi.revision": revision}
+        monkeypatch.setattr("medsemi.training.tracking.provenance_tags", tags.copy)
+        engine_of(tracker_of(tmp_path / "run", store)).run(range(1, 2))
+    (run,) = runs_of(store)
+    assert run.data.tags["medsemi.revision"] == "new"
+
+
+def test_an_upload_after_other_parameters_is_a_run_of_its_own(tmp_path: Path, store: str) -> None:
+    record = {
+        "experiment_name": "left_atrium", "run_name": "one", "tags": {}, "parameters": {"seed": "1"},
+    }  # fmt: skip
+    for seed in ("1", "1", "2"):
+        record["parameters"] = {"seed": seed}
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        upload(tmp_path, store)
+    assert sorted(run.data.params["seed"] for run in runs_of(store)) == ["1", "2"]
+
+
 @pytest.fixture
 def silent_port() -> Iterator[int]:
     """A port that accepts and never answers."""

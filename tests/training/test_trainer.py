@@ -28,8 +28,11 @@ from medsemi.evaluation.protocol import WindowInference
 from medsemi.methods.bcp import BCP
 from medsemi.methods.supervised import Supervised
 from medsemi.networks.vnet import VNet
+from medsemi.training import checkpoint
 from medsemi.training.checkpoint import load_weights
 from medsemi.training.handlers import Validation
+from medsemi.training.history import History
+from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import SemiSupervisedTrainer
 from medsemi.training.window_fit import told_classes
 
@@ -331,6 +334,64 @@ def test_an_error_that_is_not_the_window_stays_as_it_is(tmp_path: Path) -> None:
         trainer(tmp_path, method=Broken(toy())).run()
 
 
+def test_a_named_gpu_is_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: torch.device) -> None:
+        raise RuntimeError(f"taken: {device}")
+
+    monkeypatch.setattr(torch.cuda, "set_device", refuse)
+    with pytest.raises(RuntimeError, match="taken: cuda:1"):
+        trainer(tmp_path, device="cuda:1")
+
+
+def test_what_a_checkpoint_stands_for_is_reported_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Score:
+        """Validates after each third step, which is reported late."""
+
+        def attach(self, engine: SemiSupervisedTrainer) -> None:
+            engine.add_event_handler(
+                Events.ITERATION_COMPLETED(every=3),
+                lambda: tracker.log({"val": 0.5}, engine.state.iteration),
+            )
+
+    tracker = Tracker(
+        tmp_path, tracking_uri=str(tmp_path / "m.db"), experiment_name="e", run_name="r",
+        stage="train", parameters={}, flush_every_seconds=1e9,
+    )  # fmt: skip
+    found = []
+    save = checkpoint.save_checkpoint
+
+    def look(path: Path, state: dict, settings: dict) -> None:
+        rows = {(row.name, row.step) for row in History(tmp_path / "history.csv").read()}
+        steps = range(1, state["step"] + 1)
+        found.append(rows >= {("loss", step) for step in steps} | {("val", s) for s in steps[2::3]})
+        save(path, state, settings)
+
+    monkeypatch.setattr("medsemi.training.trainer.save_checkpoint", look)
+    trainer(tmp_path, steps=6, handlers=[tracker, Score()], checkpoint_interval=3).run()
+    assert found == [True] * 3  # the last step is saved once more at the end
+
+
+def test_a_training_from_the_start_has_no_results_of_an_earlier_one(tmp_path: Path) -> None:
+    left = [
+        tmp_path / name
+        for name in ("best.pt", "best.txt", "snapshot_2.pt", "validation/step_000900/cases.csv")
+    ]
+
+    def leave() -> None:
+        for path in left:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("0.9")
+
+    leave()
+    trainer(tmp_path, steps=1).run()
+    assert not any(path.exists() for path in left)
+    leave()
+    trainer(tmp_path, steps=1).run()
+    assert all(path.exists() for path in left)
+
+
 def test_what_is_learned_from_is_written_at_the_start(tmp_path: Path) -> None:
     trainer(tmp_path, steps=1).run()
     assert json.loads((tmp_path / TRAINED).read_text()) == Noise.case_ids
@@ -356,6 +417,10 @@ def start(*arguments: object, **environment: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
 
 
+def reported(folder: Path) -> list[tuple[int, str, float]]:
+    return sorted(row[:3] for row in History(folder / "history.csv").read())
+
+
 @pytest.mark.slow
 def test_kill_minus_nine_changes_no_bit(tmp_path: Path, phantoms: Path) -> None:
     """Killed twice at random moments, with and without workers; unlabeled labels do not exist."""
@@ -364,6 +429,8 @@ def test_kill_minus_nine_changes_no_bit(tmp_path: Path, phantoms: Path) -> None:
         if 2 <= index < 6:
             case.unlink()
     assert start(phantoms, tmp_path / "whole", 30, 0).wait() == 0
+    whole = reported(tmp_path / "whole")
+    assert [step for step, name, _ in whole if name == "val"] == [3 * n for n in range(1, 11)]
     for workers in (0, 2):
         folder = tmp_path / f"killed{workers}"
         for _ in range(2):
@@ -379,6 +446,7 @@ def test_kill_minus_nine_changes_no_bit(tmp_path: Path, phantoms: Path) -> None:
             process.wait()
             assert not (folder / "model.pt").exists()
         assert start(phantoms, folder, 30, 2 - workers).wait() == 0
+        assert reported(folder) == whole
         for name in ("student", "teacher", "model"):
             assert_equal(weights(tmp_path / "whole" / f"{name}.pt"), weights(folder / f"{name}.pt"))
 

@@ -20,6 +20,7 @@ from medsemi.data.manifest import load_manifest
 from medsemi.data.streams import StepStream
 from medsemi.data.volumes import VolumeStore
 from medsemi.methods.bcp import BCP
+from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import SemiSupervisedTrainer
 
 
@@ -30,6 +31,20 @@ def network() -> DynUNet:
         3, 1, 2, kernel_size=[3] * 3, strides=strides, upsample_kernel_size=strides[1:],
         filters=[4, 4, 4], norm_name="batch", dropout=0.5,
     )  # fmt: skip
+
+
+class Score:
+    """Tells a score of every third step, as a validation does."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+
+    def attach(self, engine: SemiSupervisedTrainer) -> None:
+        """Follow a training."""
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED(every=3),
+            lambda: self.tracker.log({"val": 0.5}, engine.state.iteration),
+        )
 
 
 def main(data: Path, output: Path, steps: int, workers: int, pause: float = 0.0) -> None:
@@ -57,6 +72,10 @@ def main(data: Path, output: Path, steps: int, workers: int, pause: float = 0.0)
         rank=rank,
         world_size=world,
     )
+    tracker = Tracker(
+        output, tracking_uri=str(output.parent / "mlflow.db"), experiment_name="phantoms",
+        run_name=output.name, stage="train", parameters={"steps": steps},
+    )  # fmt: skip
     torch.manual_seed(7)
     method = BCP(network())
     trainer = SemiSupervisedTrainer(
@@ -70,6 +89,7 @@ def main(data: Path, output: Path, steps: int, workers: int, pause: float = 0.0)
         num_workers=workers,
         checkpoint_interval=2,
         deep_supervision=0.5,
+        handlers=[tracker, Score(tracker)] if rank == 0 else [],
     )
     trainer.logger.setLevel(logging.WARNING)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: time.sleep(pause))
