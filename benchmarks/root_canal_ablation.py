@@ -320,12 +320,11 @@ def write_record(
 
 
 def mine(shard: str, all_of_them: Sequence[Training]) -> Iterator[Training]:
-    """The trainings of one shard; a seed stays in one shard, so that a stage 0 is trained once."""
+    """The trainings of one shard; a seed stays in one, so that no two train its stage 0 at once."""
     index, count = (int(part) for part in shard.split("/"))
     seeds = sorted({training.seed for training in all_of_them})
-    for number, training in enumerate(all_of_them):
-        key = seeds.index(training.seed) if count <= len(seeds) else number
-        if key % count == index:
+    for training in all_of_them:
+        if seeds.index(training.seed) % count == index:
             yield training
 
 
@@ -334,7 +333,7 @@ def work(training: Training) -> float:
     common, row = training.settings["common"], training.settings["row"]
     if row["method"] is None:
         return float(common["start_steps"])
-    networks = [new_network(common, 0, "weights")] * (2 if row.get("apart") else 1)
+    networks = [new_network(common, 0, "weights") for _ in range(2 if row.get("apart") else 1)]
     steps = common["steps"] * new_method(row, common, 1, *networks).cost
     return float(steps + common["start_steps"])
 
