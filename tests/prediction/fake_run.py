@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -254,6 +255,16 @@ def go(
     told = told or Told()
     stages: Stages = options.pop("stages", make_stages())
     return predict([inputs], model, out, Options(**options), told, stages), told
+
+
+def no_network(stages: Stages) -> Stages:
+    """Stages that must neither read a voxel nor load a network."""
+    import pytest
+
+    def fail(*_: Any) -> Any:
+        pytest.fail("not needed")
+
+    return replace(stages, read=fail, load=fail, write=fail)
 
 
 def main(model: str, out: str, pause: str, shard: str, *inputs: str) -> int:

@@ -8,7 +8,6 @@ import runpy
 import socket
 import threading
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,23 +18,14 @@ from medsemi.prediction import run as run_module
 from medsemi.prediction.codes import DISCLAIMER, RunStopped
 from medsemi.prediction.options import Options
 from medsemi.prediction.run import predict
-from medsemi.prediction.stages import Stages
 
 FAKE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_run.py"))))
 Told = FAKE.Told
 contents = FAKE.contents
 go = FAKE.go
+no_network = FAKE.no_network
 records = FAKE.records
 say = FAKE.say
-
-
-def no_network(stages: Stages) -> Stages:
-    """Stages that must neither read a voxel nor load a network."""
-
-    def fail(*_: Any) -> Any:
-        pytest.fail("not needed")
-
-    return replace(stages, read=fail, load=fail, write=fail)
 
 
 def test_all_cases_are_segmented(inputs: Path, model: Path, out: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import runpy
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,22 +14,13 @@ from typing import Any
 import pytest
 
 from medsemi.prediction.codes import RunStopped
-from medsemi.prediction.stages import Stages
 
 FAKE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_run.py"))))
 contents = FAKE.contents
 go = FAKE.go
+no_network = FAKE.no_network
 records = FAKE.records
 say = FAKE.say
-
-
-def no_network(stages: Stages) -> Stages:
-    """Stages that must neither read a voxel nor load a network."""
-
-    def fail(*_: Any) -> Any:
-        pytest.fail("not needed")
-
-    return replace(stages, read=fail, load=fail, write=fail)
 
 
 def test_a_second_run_does_nothing(inputs: Path, model: Path, out: Path) -> None:
