@@ -233,7 +233,9 @@ def test_what_a_kill_kept_from_mlflow_is_told_on_resuming(
 
     def until_step_3(self: sender.Sender, rows: list) -> None:
         lost.extend(row for row in rows if row.step > 3)
-        send(self, [row for row in rows if row.step <= 3])
+        kept = [row for row in rows if row.step <= 3]
+        if kept:  # no rows are an error, which the thread would try to send again after the test
+            send(self, kept)
 
     monkeypatch.setattr(sender.Sender, "_send_rows", until_step_3)
     with pytest.raises(OSError, match="no space"):
