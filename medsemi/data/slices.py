@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsemi.data.volumes import Volume
+from medsemi.data.windows import foreground_counts
 from medsemi.errors import DataError
 
 
@@ -52,19 +52,14 @@ class Slice:
         return None if label is None else label[..., self.index]
 
     @cached_property
-    def foreground(self) -> NDArray[np.int64]:
-        """Flat indices of the pixels with a class above 0; empty for an unlabeled case."""
-        label = self.label
-        return np.empty(0, np.int64) if label is None else np.flatnonzero(label)
+    def foreground_counts(self) -> NDArray[np.int64]:
+        """Pixels with a class above 0 in each row of the first axis; empty for an unlabeled case."""
+        return foreground_counts(self.label)
 
     @property
     def spacing(self) -> tuple[float, ...]:
         """Edge lengths of a pixel in mm."""
         return self.volume.spacing[:2]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what is found again: a worker maps the file itself."""
-        return {"volume": self.volume, "index": self.index}
 
 
 def slices(volumes: Iterable[Volume]) -> list[Slice]:

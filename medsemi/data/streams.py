@@ -50,8 +50,8 @@ class Windowed(Protocol):
         """Class indices, (*space); None for an unlabeled case."""
 
     @property
-    def foreground(self) -> NDArray[np.int64]:
-        """Flat indices of the voxels with a class above 0."""
+    def foreground_counts(self) -> NDArray[np.int64]:
+        """Voxels with a class above 0 in each plane of the first axis."""
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -191,7 +191,7 @@ class StepStream(Dataset[Batch]):
             return self._stretched(volume, generator)
         shape, center = volume.image.shape[1:], None
         if probability:
-            center = draw_foreground(volume.foreground, shape, probability, generator)
+            center = draw_foreground(volume.label, volume.foreground_counts, probability, generator)
         draw = draw_window(shape, self.window, self.flip_rule, generator, center)
         matrix = None
         if self.geometry is not None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
 from medsemi.data.manifest import Case
+from medsemi.data.windows import foreground_counts
 from medsemi.errors import DataError, ManifestError
 
 Transforms = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -61,20 +62,15 @@ class Volume:
         return None if self.label_file is None else _mapped(self.label_file)
 
     @cached_property
-    def foreground(self) -> NDArray[np.int64]:
-        """Flat indices of the voxels with a class above 0; empty for an unlabeled case."""
-        label = self.label
-        return np.empty(0, np.int64) if label is None else np.flatnonzero(label)
+    def foreground_counts(self) -> NDArray[np.int64]:
+        """Voxels with a class above 0 in each plane of the first axis; empty for an unlabeled case."""
+        return foreground_counts(self.label)
 
     @property
     def spacing(self) -> tuple[float, ...]:
         """Edge lengths of a voxel in mm, one per spatial axis."""
         axes = self.image.ndim - 1
         return tuple(np.linalg.norm(self.affine[:3, :axes], axis=0).tolist())
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what a worker finds itself: it maps the files instead of copying them."""
-        return {k: v for k, v in self.__dict__.items() if k != "foreground"}
 
 
 # Each open array has a file descriptor, of which a process has 256 on some systems.

@@ -97,17 +97,29 @@ def turned_voxel(
     return tuple(int(index) for index in place)
 
 
+def foreground_counts(label: NDArray[np.uint8] | None) -> NDArray[np.int64]:
+    """Count the foreground voxels of each plane across the first axis.
+
+    Args:
+        label: class indices, shape (*space); None for an unlabeled case, which has no planes.
+    """
+    planes = [] if label is None else [np.count_nonzero(plane) for plane in label]
+    return np.array(planes, np.int64)
+
+
 def draw_foreground(
-    foreground: NDArray[np.int64],
-    shape: Sequence[int],
+    label: NDArray[np.uint8] | None,
+    counts: NDArray[np.int64],
     probability: float,
     generator: np.random.Generator,
 ) -> tuple[int, ...] | None:
     """Draw the voxel that a window is centered on, or that the window may lie anywhere.
 
+    One plane is read, so that nobody has to keep where the foreground of all volumes lies.
+
     Args:
-        foreground: flat indices of the foreground voxels.
-        shape: spatial shape of the volume.
+        label: class indices, shape (*space).
+        counts: from `foreground_counts`.
         probability: of a centered window; 0 draws nothing at all.
         generator: where all numbers come from.
 
@@ -117,10 +129,13 @@ def draw_foreground(
 
     Source: nnU-Net oversamples foreground in a third of its windows; here the share is named.
     """
-    if probability == 0 or generator.random() >= probability or not len(foreground):
+    until = counts.cumsum()
+    if probability == 0 or generator.random() >= probability or label is None or not counts.any():
         return None
-    index = foreground[generator.integers(len(foreground))]
-    return tuple(int(i) for i in np.unravel_index(index, tuple(shape)))
+    number = generator.integers(until[-1])
+    plane = int(np.searchsorted(until, number, side="right"))
+    index = np.flatnonzero(label[plane])[number - until[plane] + counts[plane]]
+    return plane, *(int(i) for i in np.unravel_index(index, label.shape[1:]))
 
 
 def _draw_flips(rule: str, axes: int, generator: np.random.Generator) -> tuple[int, ...]:

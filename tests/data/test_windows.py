@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from medsemi.data.windows import (
     WindowDraw,
     cut_window,
     draw_foreground,
     draw_window,
+    foreground_counts,
     padding_before,
     turned_voxel,
 )
@@ -129,9 +131,11 @@ def test_a_window_is_centered_where_the_volume_allows(
 
 
 def test_foreground_is_drawn_with_its_probability_and_evenly() -> None:
-    foreground = np.array([3, 17, 29])
+    label = np.zeros((5, 4, 2), np.uint8)
+    label.flat[[3, 17, 29]] = 1, 2, 1
+    counts = foreground_counts(label)
     random = np.random.default_rng(0)
-    drawn = [draw_foreground(foreground, (5, 4, 2), 0.6, random) for _ in range(3000)]
+    drawn = [draw_foreground(label, counts, 0.6, random) for _ in range(3000)]
     assert np.mean([d is not None for d in drawn]) == pytest.approx(0.6, abs=0.04)
     flat = [np.ravel_multi_index(d, (5, 4, 2)) for d in drawn if d is not None]
     values, counts = np.unique(flat, return_counts=True)
@@ -139,11 +143,27 @@ def test_foreground_is_drawn_with_its_probability_and_evenly() -> None:
     assert counts.min() > 500
 
 
+@given(
+    arrays(np.uint8, array_shapes(min_dims=2, max_dims=3, max_side=6), elements=st.integers(0, 2))
+)
+def test_a_center_is_that_of_a_list_of_all_foreground(label: np.ndarray) -> None:
+    """One plane is read where a list of all voxels was kept; the draw is the same."""
+    listed, drawn = np.random.default_rng(1), np.random.default_rng(1)
+    counts, everywhere = foreground_counts(label), np.argwhere(label)
+    for _ in range(5):
+        listed.random()
+        center = draw_foreground(label, counts, 1.0, drawn)
+        wanted = tuple(everywhere[listed.integers(len(everywhere))]) if len(everywhere) else None
+        assert center == wanted
+
+
 def test_no_foreground_and_no_probability_draw_no_center() -> None:
     random = np.random.default_rng(0)
-    assert draw_foreground(np.empty(0, np.int64), (5, 4), 1.0, random) is None
-    state = random.bit_generator.state
-    assert draw_foreground(np.array([3]), (5, 4), 0.0, random) is None
+    empty = np.zeros((5, 4), np.uint8)
+    assert draw_foreground(empty, foreground_counts(empty), 1.0, random) is None
+    assert draw_foreground(None, foreground_counts(None), 1.0, random) is None
+    state, full = random.bit_generator.state, empty + 1
+    assert draw_foreground(full, foreground_counts(full), 0.0, random) is None
     assert random.bit_generator.state == state
 
 
