@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from medsemi.evaluation.evaluate import LabeledVolume
 # Distinguishable with color-vision deficiency (Okabe and Ito).
 _COLORS = {"blue": "#56b4e9", "orange": "#e69f00", "pink": "#cc79a7", "red": "#d55e00"}
 _REFERENCE_COLOR = "#f0e442"
+# By the number of the class, for reference and networks alike: an exchange of classes is seen.
+_LINES = ("solid", "dashed", "dotted", "dashdot")
 
 
 def draw_overlay(
@@ -40,7 +43,7 @@ def draw_overlay(
     low, high = np.percentile(image, (1, 99))
     aspect = volume.spacing[1] / volume.spacing[0]
     for axis, (name, label), (word, color) in zip(
-        axes, labels.items(), _COLORS.items(), strict=False
+        axes, labels.items(), cycle(_COLORS.items()), strict=False
     ):
         axis.imshow(image.T, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect)
         _outline(axis, label, plane, color)
@@ -48,9 +51,22 @@ def draw_overlay(
             _outline(axis, np.asarray(reference), plane, _REFERENCE_COLOR)
         axis.set_title(f"{name} ({word}), reference (yellow)", fontsize=7)
         axis.set_axis_off()
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title + _key(volume, labels), fontsize=9)
     with write_atomically(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def _line(value: int) -> str:
+    return _LINES[(value - 1) % len(_LINES)]
+
+
+def _key(volume: LabeledVolume, labels: Mapping[str, NDArray[np.uint8]]) -> str:
+    """Which line is which class, where there are several."""
+    shown = [*labels.values()] + ([] if volume.label is None else [np.asarray(volume.label)])
+    classes = sorted({int(value) for label in shown for value in np.unique(label)} - {0})
+    if len(classes) < 2:
+        return ""
+    return "\nclasses: " + ", ".join(f"{value} {_line(value)}" for value in classes)
 
 
 def _fullest_plane(label: NDArray[np.uint8]) -> int:
@@ -63,4 +79,6 @@ def _fullest_plane(label: NDArray[np.uint8]) -> int:
 def _outline(axis: object, label: NDArray[np.uint8], plane: int, color: str) -> None:
     flat = label[..., plane] if label.ndim == 3 else label
     for value in np.unique(flat[flat > 0]):
-        axis.contour((flat == value).T, levels=[0.5], colors=color, linewidths=1.2)  # type: ignore[attr-defined]
+        axis.contour(  # type: ignore[attr-defined]
+            (flat == value).T, levels=[0.5], colors=color, linewidths=1.2, linestyles=_line(value)
+        )

@@ -6,8 +6,10 @@ Read without torch, so that `medsemi inspect --model` starts at once. The networ
 
 from __future__ import annotations
 
+import colorsys
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +29,7 @@ class Label:
         name: plain words.
         category: DICOM code (scheme, value, meaning) of the category.
         type: DICOM code of the structure.
-        color: red, green, blue, 0 to 255.
+        color: red, green, blue, 0 to 255; a bundle that names none gets one for each number.
     """
 
     number: int
@@ -220,7 +222,14 @@ def _label(number: int, entry: Mapping[str, Any]) -> Label:
     values: dict[str, Any] = {
         k: tuple(entry[k]) for k in ("category", "type", "color") if k in entry
     }
-    return Label(number, str(entry["name"]), **values)
+    return Label(number, str(entry["name"]), **{"color": _distinct_color(number), **values})
+
+
+def _distinct_color(number: int) -> tuple[int, int, int]:
+    """Red for 1; each further one is as far from those before it as steps of the golden ratio lead."""
+    hue = (number - 1) * (math.sqrt(5) - 1) / 2
+    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue % 1, 0.74, 0.9))
+    return red, green, blue
 
 
 def _orientation(codes: str | None) -> str | None:

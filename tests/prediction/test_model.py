@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -35,6 +36,16 @@ def told(folder: Path) -> str:
 def test_a_bundle_is_read(tmp_path: Path) -> None:
     model = load_model(write_bundle(tmp_path / "organ"))
     assert (model.name, model.modality, list(model.weights)) == ("organ", ("MR",), ["model"])
+
+
+def test_structures_without_a_color_are_told_apart(tmp_path: Path) -> None:
+    labels = {str(number): {"name": f"part {number}"} for number in range(1, 7)}
+    labels["3"]["color"] = [1, 2, 3]
+    model = load_model(write_bundle(tmp_path, {**CONTRACT, "labels": labels}))
+    colors = [label.color for label in model.labels]
+    assert colors[2] == (1, 2, 3)
+    for one, other in itertools.combinations(colors, 2):
+        assert max(abs(a - b) for a, b in zip(one, other, strict=True)) > 40
 
 
 @pytest.mark.parametrize("given", ["runs/x/train", "runs/x"])

@@ -28,7 +28,6 @@ ROW_WIDTH = 3 * PANEL + 2 * GAP
 MOST_ROWS = 12
 # Key of the text in the PNG that says which structure each row shows.
 ROWS_KEY = "medsemi.structures"
-_COLORS = 128
 # What is shown around a structure: a multiple of its size, and at least this part of the volume.
 _AROUND, _LEAST_FIELD = 1.6, 0.4
 
@@ -60,8 +59,8 @@ def draw_structures(
         _draw_row(sheet, scene, row * (PANEL + GAP), label)
     told = PngInfo()
     told.add_text(ROWS_KEY, json.dumps([_entry(label) for label in shown] or [_entry(None)]))
-    small = sheet.quantize(_COLORS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    small.save(path, format="PNG", pnginfo=told, compress_level=6)
+    # All colors: a palette is a sixth smaller, but mixes the outlines of three structures and more.
+    sheet.save(path, format="PNG", pnginfo=told, compress_level=6)
 
 
 def _shown(scene: Scene, segmentation: Segmentation, model: Model) -> list[Label]:

@@ -37,7 +37,7 @@ def drawn(
         DRAW.a_model(count),
     )
     with Image.open(path) as picture:
-        assert picture.mode == "P"
+        assert picture.mode == "RGB"
         rows = json.loads(picture.text[ROWS_KEY])
         pixels = np.asarray(picture.convert("RGB"))
     assert pixels.shape[:2] == ((PANEL + GAP) * len(rows) - GAP, ROW_WIDTH)
@@ -56,6 +56,19 @@ def test_every_structure_is_outlined_on_its_three_planes(tmp_path: Path) -> None
             left = column * (PANEL + GAP)
             panel = pixels[top : top + PANEL, left : left + PANEL]
             assert DRAW.near(panel, tuple(row["color"]), 70).sum() > 60
+
+
+def test_the_outlines_of_many_structures_have_the_colors_that_the_report_names(
+    tmp_path: Path,
+) -> None:
+    labels = np.zeros(GRID.shape, np.uint8)
+    for number in range(1, 4):
+        labels[12 * number : 12 * number + 8, 10:20, 4:10] = number
+    pixels, rows = drawn(tmp_path / "structures.png", labels)
+    assert len(rows) == 3
+    for place, row in enumerate(rows):
+        panel = pixels[place * (PANEL + GAP) :][:PANEL, :PANEL]
+        assert DRAW.near(panel, tuple(row["color"]), 12).sum() > 20
 
 
 def test_of_many_structures_those_of_lowest_agreement_and_the_largest_are_shown(
