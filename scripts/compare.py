@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medsemi.errors import ConfigError, MedsemiError
+from medsemi.termination import exit_when_terminated
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +77,7 @@ def _minutes(text: str) -> float | None:
     kind, _, number = text.partition("=")
     if text in ("steps", "minutes"):
         return None
-    if kind != "minutes" or not number.replace(".", "", 1).isdigit() or float(number) <= 0:
+    if kind != "minutes" or not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
         raise ConfigError(f"--budget is '{text}'; give steps, minutes, or minutes=30.")
     return float(number)
 
@@ -105,4 +106,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    exit_when_terminated()
     sys.exit(main())

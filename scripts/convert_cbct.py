@@ -96,6 +96,7 @@ def convert(options: argparse.Namespace) -> Manifest:
     """
     scans = FINDERS[options.layout](options.source)
     patients = _patients([scan.case_id for scan in scans], options)
+    _refuse_before_converting(scans, patients, options)
     outcome = Outcome()
     for number, scan in enumerate(scans, 1):
         print(f"{number}/{len(scans)} {scan.case_id}")
@@ -107,6 +108,28 @@ def convert(options: argparse.Namespace) -> Manifest:
     manifest = save_manifest(_document(options, outcome), options.output / "manifest.json")
     print(f"{len(outcome.cases)} cases written to {options.output}, each read back and compared.")
     return manifest
+
+
+def _refuse_before_converting(
+    scans: Sequence[ScanFiles], patients: dict[str, str], options: argparse.Namespace
+) -> None:
+    """What would cost hours, a split or the originals."""
+    manifest = options.output / "manifest.json"
+    if manifest.exists() and not options.overwrite:
+        raise DataError(f"{manifest}: exists already; choose another output or add --overwrite.")
+    written = {(options.output / name).resolve() for name in ("images", "labels")}
+    for path in (path for scan in scans for path in (scan.image, scan.label) if path is not None):
+        if path.resolve().parent in written:
+            raise DataError(
+                f"{path}: the conversion would write over its source; choose another output."
+            )
+    masked = {patients[scan.case_id] for scan in scans if scan.label is not None}
+    wanted = options.labeled + options.validation + options.test
+    if wanted > len(masked):
+        raise DataError(
+            f"{options.source}: {wanted} patients with masks are asked for (--labeled, --validation,"
+            f" --test), but there are {len(masked)}; ask for fewer."
+        )
 
 
 def _patients(case_ids: list[str], options: argparse.Namespace) -> dict[str, str]:
@@ -218,6 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--canal", type=int, nargs="+", help="mask values that are canal (sts 2, folder 1)")
     add("--teeth", type=int, nargs="+", default=FIRST_MOLARS, help="toothfairy: FDI numbers")
     add("--margin", type=float, default=4.0, help="toothfairy: mm around a tooth (%(default)s)")
+    add("--overwrite", action="store_true", help="replace the manifest if there is one")
     patient = parser.add_mutually_exclusive_group()
     patient.add_argument("--patient-regex", help="its first group, in the scan's name")
     patient.add_argument(

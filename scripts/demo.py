@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from medsemi.termination import exit_when_terminated
+
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "bundles" / "left_atrium_mri_bcp"
 LABELED = 2
@@ -117,17 +119,22 @@ def train(demo: Demo) -> None:
     )
     with Progress(*columns, TimeElapsedColumn(), console=demo.console) as progress:
         bars: dict[str, TaskID] = {}
-        for lane in lanes:
-            begin(demo, lane, running, bars, progress)
-        while running:
-            time.sleep(1)
-            for stage, (process, lane) in list(running.items()):
-                progress.update(bars[stage], completed=steps_done(demo, stage))
-                if process.poll() is not None:
-                    demo.finish(stage, process)
-                    progress.update(bars[stage], completed=STEPS[stage])
-                    del running[stage]
-                    begin(demo, lane, running, bars, progress)
+        try:
+            for lane in lanes:
+                begin(demo, lane, running, bars, progress)
+            while running:
+                time.sleep(1)
+                for stage, (process, lane) in list(running.items()):
+                    progress.update(bars[stage], completed=steps_done(demo, stage))
+                    if process.poll() is not None:
+                        demo.finish(stage, process)
+                        progress.update(bars[stage], completed=STEPS[stage])
+                        del running[stage]
+                        begin(demo, lane, running, bars, progress)
+        finally:  # where one lane failed or the demo is stopped, the other must not hold its folder
+            for process, _ in running.values():
+                process.terminate()
+                process.wait()
 
 
 def begin(
@@ -236,4 +243,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    exit_when_terminated()
     main()

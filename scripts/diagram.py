@@ -8,6 +8,11 @@ from typing import Literal
 
 Kind = Literal["tile", "student", "teacher", "loss"]
 
+# What is drawn into tiles; palette and legend look for these very values.
+TRUE, PSEUDO, ANSWER = (64, 200, 110), (255, 140, 30), (90, 170, 255)
+BORDER = (250, 225, 70)  # of a box
+UNLIKELY, LIKELY = (247, 250, 255), (8, 48, 107)  # ends of the scale of probabilities
+
 
 @dataclass(frozen=True)
 class Node:

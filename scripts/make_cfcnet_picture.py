@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -35,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="where the picture is written")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    mpl.use("agg")
     draw_flow(panels(), options.folder / "cfcnet.png")
     return 0
 
@@ -152,11 +150,11 @@ def arrows(page: Axes) -> None:
         ((7.2, 1.12), (8.85, 1.12), HIGH),
         ((10.6, 5.4), (11.7, 4.2), LOW),
         ((10.6, 1.5), (11.7, 2.8), HIGH),
-        ((7.65, 3.48), (10.95, 3.48), TEACHER),
     ]
     for start, end, color in flows:
         arrow(page, start, end, color, "-|>", "solid")
     arrow(page, (5.75, 5.25), (5.75, 1.7), TARGET, "<|-|>", "dashed", 0.55)
+    arrow(page, (7.65, 3.48), (10.95, 3.48), TEACHER, "-|>", "dashed")
     arrow(page, (6.45, 4.05), (6.45, 5.2), TEACHER, "-|>", "dashed")
     arrow(page, (6.45, 2.95), (6.45, 1.7), TEACHER, "-|>", "dashed")
     words = [

@@ -77,10 +77,17 @@ def make(options: argparse.Namespace) -> Manifest:
 
 def _layout(options: argparse.Namespace) -> Layout:
     if options.images is None and options.labels is None:
-        return find_layout(options.folder, options.classes, options.images_ts is not None)
-    images, labels = options.images or "images/{case}", options.labels or "labels/{case}"
-    cases = find_cases(options.folder, images, labels)
-    return Layout(cases, named_classes(options.folder, options.classes))
+        layout = find_layout(options.folder, options.classes, options.images_ts is not None)
+    else:
+        images, labels = options.images or "images/{case}", options.labels or "labels/{case}"
+        cases = find_cases(options.folder, images, labels)
+        layout = Layout(cases, named_classes(options.folder, options.classes))
+    if options.images_ts is not None and not layout.held_out:
+        raise ManifestError(
+            f"{options.folder}: --images-ts needs a folder imagesTs with images beside imagesTr,"
+            " found without --images; leave it out or use --test to deal patients."
+        )
+    return layout
 
 
 def _document(layout: Layout, options: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from diagram import Diagram, Node
+from diagram import ANSWER, BORDER, LIKELY, PSEUDO, TRUE, UNLIKELY, Diagram, Node
 from method_diagrams import DIAGRAMS, NODES
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ COLORS = {
     "loss": ("#fde2e2", "#b83232"),
 }
 INK, PALE, AVERAGE = "#2d3748", "#8390a3", "#c05621"
-LABELS = {"true label": (64, 200, 110), "pseudo-label": (255, 140, 30), "answer": (90, 170, 255)}
-BORDER = (250, 225, 70)
+LABELS = {"true label": TRUE, "pseudo-label": PSEUDO, "answer": ANSWER}
 SIGNS: Mapping[Sign, str] = {">": "with gradient", "-": "without gradient", "~": "moving average"}
 
 
@@ -346,10 +345,9 @@ def palette() -> list[tuple[int, ...]]:
     flat = [to_rgb(color) for pair in COLORS.values() for color in pair]
     flat += [to_rgb(color) for color in (INK, PALE)]
     flat += [(r / 255, g / 255, b / 255) for r, g, b in (*LABELS.values(), BORDER)]
-    low, high = (247, 250, 255), (8, 48, 107)
     grays = [(round(255 * k / 63),) * 3 for k in range(64)]
     blues = [
-        tuple(round(a + (b - a) * k / 47) for a, b in zip(low, high, strict=True))
+        tuple(round(a + (b - a) * k / 47) for a, b in zip(UNLIKELY, LIKELY, strict=True))
         for k in range(48)
     ]
     others = [

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tile_pixels import ANSWER, PSEUDO, TRUE, Pixels, boxed, heat, outlined, scan, shaded
+from diagram import ANSWER, PSEUDO, TRUE
+from tile_pixels import Pixels, boxed, heat, outlined, scan, shaded
 from torch import Tensor, nn
 
 from medsemi.batch import Batch, Sub

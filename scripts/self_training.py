@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from pathlib import Path
 from medsemi.bundle.merged import MISSING, PLACES, lookup, merge, settings_digest
 from medsemi.data.manifest import Manifest, load_manifest
 from medsemi.errors import MedsemiError
+from medsemi.termination import exit_when_terminated
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MedsemiError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted; the same command continues.", file=sys.stderr)
+        return 130
     print(f"The network of the last round is in {last}")
     return 0
 
@@ -124,7 +127,8 @@ def _data_digest(manifest: Manifest, folder: Path) -> str:
 
 def _overrides(given: Sequence[str]) -> dict[str, str]:
     """`--a 1 --b=2` as a mapping."""
-    parts = [part for word in given for part in word.split("=", 1)]
+    # A value may hold the sign, too, such as the address of a database.
+    parts = [part for word in given for part in word.split("=", 1 if word.startswith("--") else 0)]
     names, values = parts[::2], parts[1::2]
     if len(names) != len(values) or not all(name.startswith("--") for name in names):
         raise MedsemiError(f"{' '.join(given)}: write pairs of --name and value after --.")
@@ -149,6 +153,5 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # An exit, unlike the signal alone, ends the training that is waited for, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    exit_when_terminated()
     sys.exit(main())

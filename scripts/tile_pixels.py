@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from diagram import BORDER, LIKELY, UNLIKELY
 from numpy.typing import NDArray
 from torch import Tensor
 
 Pixels = NDArray[np.uint8]
 
 DARKEST, BRIGHTEST = -2.2, 2.8  # the same for all tiles: a view with more contrast shows it
-TRUE, PSEUDO, ANSWER = (64, 200, 110), (255, 140, 30), (90, 170, 255)
-BORDER = (250, 225, 70)  # of a box
 UNSURE = 0.6  # how much of a voxel that does not count is covered with gray
 
 
@@ -65,6 +64,6 @@ def boxed(pixels: Pixels, outside: Tensor) -> Pixels:
 def heat(values: Tensor) -> Pixels:
     """Values from 0 (white) to 1 (dark blue), shape (48, 48)."""
     share = values.detach().squeeze().clamp(0, 1).numpy()[..., None]
-    low, high = np.array([247.0, 250.0, 255.0]), np.array([8.0, 48.0, 107.0])
+    low, high = np.array(UNLIKELY, np.float64), np.array(LIKELY, np.float64)
     pixels: Pixels = (low + (high - low) * share).astype(np.uint8)
     return pixels

@@ -236,7 +236,7 @@ def shard(arms: Sequence[Arm], text: str) -> list[Arm]:
         ConfigError: if `text` says something else.
     """
     first, _, count = text.partition("/")
-    if not (first.isdigit() and count.isdigit() and int(first) < int(count)):
+    if not (first.isdecimal() and count.isdecimal() and int(first) < int(count)):
         raise ConfigError(f"--shard is '{text}'; give I/N with I from 0 to N - 1, such as 0/2.")
     return list(arms)[int(first) :: int(count)]
 

@@ -46,7 +46,7 @@ class Report:
         facts: name -> value, above the tables.
         verdicts: method -> whether the unlabeled data helped.
         tables: in order.
-        pictures: method -> best, median, worst -> PNG; of its first seed.
+        pictures: method and seed -> best, median, worst -> PNG.
         curves: SVG; empty without records.
         missing: arms without scores.
         looks: at the test list.
@@ -80,7 +80,7 @@ def make_report(
         summary: of the scores.
         records: that it was made from.
         equal_time: seconds, and the methods after that time.
-        pictures: method -> best, median, worst -> PNG.
+        pictures: method and seed -> best, median, worst -> PNG.
         missing: arms without scores.
         looks: at the test list.
     """

@@ -136,17 +136,21 @@ def _facts(plan: Plan, records: Sequence[Record]) -> dict[str, str]:
 
 
 def _pictures(plan: Plan, records: Sequence[Record]) -> dict[str, dict[str, bytes]]:
-    """Of the first seed of each method whose evaluation is here or in MLflow."""
+    """By method and seed: the first seed of each method whose evaluation is here or in MLflow."""
     tracked, pictures = Tracked(plan.tracking, plan.experiment), dict[str, dict[str, bytes]]()
+    shown = set[str]()
     for record in records:
-        if record.method in pictures:
+        if record.method in shown:
             continue
-        run = from_folder(plan.evaluation(Arm(record.method, record.seed)))
+        folder = plan.evaluation(Arm(record.method, record.seed))
+        run = from_folder(folder)
         if run is None or not run.pictures:
             parameters = {"evaluated": record.method, "role": plan.role, "seed": str(record.seed)}
+            parameters["results"] = folder.name
             run = tracked.find("evaluate", {**parameters, "manifest": plan.manifest.digest})
         if run is not None and run.pictures:
-            pictures[record.method] = dict(run.pictures)
+            shown.add(record.method)
+            pictures[f"{record.method}, seed {record.seed}"] = dict(run.pictures)
     return pictures
 
 

@@ -168,7 +168,8 @@ def whole_scan(
         The case.
     """
     binary = None if label is None else np.isin(label, canal).astype(np.uint8)
-    yield CanalCase(scan.case_id, scan.case_id, stored(image), binary, affine, voxel_counts(label))
+    values = stored(image, scan.image)
+    yield CanalCase(scan.case_id, scan.case_id, values, binary, affine, voxel_counts(label))
 
 
 def first_molars(
@@ -210,7 +211,8 @@ def first_molars(
         pulp = (label[box] == tooth + _PULP).astype(np.uint8)
         case_id = f"{scan.case_id}_{tooth}"
         counts = voxel_counts(label[box])
-        yield CanalCase(case_id, scan.case_id, stored(image[box]), pulp, moved, counts)
+        values = stored(image[box], scan.image)
+        yield CanalCase(case_id, scan.case_id, values, pulp, moved, counts)
 
 
 def write_case(case: CanalCase, folder: Path) -> None:
@@ -228,8 +230,12 @@ def write_case(case: CanalCase, folder: Path) -> None:
         write_nifti(folder / "labels" / f"{case.case_id}.nii.gz", case.label, case.affine)
 
 
-def stored(image: NDArray[Any]) -> NDArray[Any]:
+def stored(image: NDArray[Any], path: Path) -> NDArray[Any]:
     """The same values as int16 if all are whole and fit, else as float32.
+
+    Args:
+        image: (x, y, z).
+        path: the file that an error names.
 
     Raises:
         DataError: a value is not finite.
@@ -238,7 +244,7 @@ def stored(image: NDArray[Any]) -> NDArray[Any]:
         fits = image.size == 0 or (image.min() >= -(2**15) and image.max() < 2**15)
         return image.astype(np.int16 if fits else np.float32)
     if not np.isfinite(image).all():
-        raise DataError("the image has NaN or infinite voxels; replace them.")
+        raise DataError(f"{path}: has NaN or infinite voxels; replace them.")
     whole = image.astype(np.int16) if np.abs(image).max(initial=0) < 2**15 else None
     return whole if whole is not None and (whole == image).all() else image.astype(np.float32)
 

@@ -120,11 +120,16 @@ def read_original(path: Path, seed: int) -> Scan:
     if not label_path.is_file():
         raise DataError(f"{label_path}: is missing beside {path.name}; download the pair.")
     image, affine = read_volume(path)
-    label, _ = read_volume(label_path)
+    label, label_affine = read_volume(label_path)
     if image.ndim != 3 or image.shape != label.shape:
         raise DataError(
             f"{label_path}: shape {label.shape} differs from {image.shape} of {path.name};"
             " download the pair again."
+        )
+    if not np.allclose(label_affine, affine, atol=0.01):
+        raise DataError(
+            f"{label_path}: spacing, direction or origin differ from those of {path.name}; download"
+            " the pair again."
         )
     _refuse_other_values(label, {0, _FOREGROUND}, label_path)
     generator = np.random.default_rng([seed, _number(path.parent.name)])

@@ -75,6 +75,11 @@ def make_phantom(
     generator = np.random.default_rng([seed, index])
     grid = voxel_centers(shape, spacing)
     organ, neighbor = _organ_and_neighbor(grid, spacing, generator)
+    if not ((organ < 0).any() and (neighbor < 0).any()):
+        raise DataError(
+            f"shape {shape}, spacing {spacing}: too coarse for an organ and its neighbor; give more"
+            " voxels or smaller ones."
+        )
     surface = min(spacing)
     inside = _soft(organ, surface)
     beside = _soft(neighbor, surface)

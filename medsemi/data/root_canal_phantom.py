@@ -37,11 +37,13 @@ class RootCanalPhantom:
         image: (x, y, z) int16, grey values in -1000..3095, of an unknown gain and offset.
         label: (x, y, z) uint8, 1 in the pulp space of the first molar: where at least half of a
             voxel is pulp, and along the center lines, so that a canal is whole as in the hand
-            of an expert. Sheets between canals, 0.1 to 0.2 mm thick, are seen and not labeled.
+            of an expert. Sheets between canals, 0.1 to 0.2 mm thick, are not labeled, and seen up
+            to about half a millimetre from a canal: the middle of a wider one is missing.
         tooth: (x, y, z) bool, the first molar.
         affine: (4, 4), voxel to millimetres.
-        canals: center line of each canal from the orifice to the foramen, (n, 3) in voxels; MB1,
-            MB2, DB and P, or MB, ML and D (or DB and DL).
+        canals: center line of each canal from the orifice to the foramen, (n, 3) in voxels, or to
+            the canal that it runs into, as an MB2 may; MB1, MB2, DB and P, or MB, ML and D (or DB
+            and DL).
         noise: standard deviation of the noise in grey values, before the gain.
     """
 

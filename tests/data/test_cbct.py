@@ -156,14 +156,14 @@ def test_values_of_the_masks_become_the_class() -> None:
     ],
 )
 def test_images_are_stored_without_loss(values: np.ndarray, kind: type) -> None:
-    kept = stored(values)
+    kept = stored(values, Path("a.nii.gz"))
     assert kept.dtype == kind
     np.testing.assert_array_equal(kept, values)
 
 
 def test_values_that_are_not_finite() -> None:
-    with pytest.raises(DataError, match="NaN"):
-        stored(np.array([0.0, np.nan]))
+    with pytest.raises(DataError, match=r"a.nii.gz: has NaN"):
+        stored(np.array([0.0, np.nan]), Path("a.nii.gz"))
 
 
 def pair(folder: Path, affine: np.ndarray, label_affine: np.ndarray | None = None) -> ScanFiles:

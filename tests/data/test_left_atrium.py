@@ -139,6 +139,12 @@ def test_doubtful_originals(tmp_path: Path, volumes: tuple[np.ndarray, np.ndarra
     other = write_pair(tmp_path / "C", image, label[1:])
     with pytest.raises(DataError, match="shape"):
         read_original(other, 0)
+    moved = write_pair(tmp_path / "E", image, label)
+    atrium = SimpleITK.ReadImage(moved.with_name("laendo.nrrd"))
+    atrium.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    SimpleITK.WriteImage(atrium, moved.with_name("laendo.nrrd"))
+    with pytest.raises(DataError, match="spacing, direction or origin differ"):
+        read_original(moved, 0)
     constant = write_pair(tmp_path / "D", image * 0, label)
     with pytest.raises(DataError, match="constant"):
         read_original(constant, 0)

@@ -87,3 +87,5 @@ def test_impossible_counts_are_refused_before_anything_is_written(
 def test_too_small_a_volume_is_refused() -> None:
     with pytest.raises(DataError, match="at least 16 voxels"):
         make_phantom(0, shape=(48, 48, 8))
+    with pytest.raises(DataError, match="too coarse for an organ and its neighbor"):
+        make_phantom(1, shape=(16, 16, 16), spacing=(1, 1, 4))

@@ -149,5 +149,40 @@ def test_doubt_is_refused_in_one_sentence(
     )
     (tmp_path / "images" / "c").mkdir()
     (tmp_path / "images" / "c" / "note.dcm").write_text("nothing")
-    assert main([*command, "--patient-regex", "(.+)", "--spacing", "0.3"]) == 2
+    assert main([*command, "--patient-regex", "(.+)", "--spacing", "0.3", "--overwrite"]) == 2
     assert "leave one complete series" in capsys.readouterr().err
+
+
+def own_scans(folder: Path, masks: int, count: int = 3) -> Path:
+    for index in range(count):
+        image, label = scan(index)
+        write_nifti(folder / "images" / f"own{index}x.nii.gz", image, AFFINE)
+        if index < masks:
+            write_nifti(folder / "masks" / f"own{index}x.nii.gz", label, AFFINE)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("output", "labeled", "told"),
+    [
+        ("scans", "1", "would write over its source"),
+        ("out", "3", "3 patients with masks are asked for"),
+        ("known", "1", "manifest.json: exists already"),
+    ],
+)
+def test_what_would_be_lost_is_refused_before_anything_is_written(
+    main: Main,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    output: str,
+    labeled: str,
+    told: str,
+) -> None:
+    source = own_scans(tmp_path / "scans", masks=2)
+    (tmp_path / "known").mkdir()
+    (tmp_path / "known" / "manifest.json").write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    given = ["folder", str(source), str(tmp_path / output), "--one-case-per-patient"]
+    assert main([*given, "--labeled", labeled]) == 2
+    assert told in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

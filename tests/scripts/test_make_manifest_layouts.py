@@ -201,6 +201,18 @@ def test_what_training_cannot_read_is_refused_with_the_command_that_converts_it(
 
 
 @pytest.mark.parametrize(
+    "options", [(), ("--images", "imagesTr/{case}_0000", "--labels", "labelsTr/{case}")]
+)
+def test_a_role_for_images_that_are_not_found_is_refused(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    fill(tmp_path, "imagesTr/scan_{}_0000", "labelsTr/scan_{}", NNUNET)
+    assert start(script, tmp_path, "--labeled", "2", "--images-ts", "test", *options) == 2
+    assert "--images-ts needs a folder imagesTs" in capsys.readouterr().err
+    assert not (tmp_path / "m.json").exists()
+
+
+@pytest.mark.parametrize(
     ("spoil", "words"),
     [
         (other_values, "values {9} outside the classes [0, 1, 2]"),

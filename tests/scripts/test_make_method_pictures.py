@@ -26,12 +26,30 @@ def drawing(monkeypatch: pytest.MonkeyPatch):
     return make_method_pictures
 
 
+@pytest.fixture(scope="module")
+def scene():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        import method_tiles
+
+        return method_tiles.make_scene(0)
+
+
 def test_every_method_has_a_diagram(drawing) -> None:
     assert sorted(drawing.DIAGRAMS) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_edge_joins_nodes_of_the_grid_and_every_tile_has_a_maker(drawing, name: str) -> None:
+def test_every_tile_has_a_maker(drawing, scene, name: str) -> None:
+    import method_tiles
+
+    places = drawing.places_of(drawing.DIAGRAMS[name])
+    tiles = {tile for tile, place in places.items() if place.node.kind == "tile"}
+    assert tiles <= set(method_tiles.tiles_of(name, scene))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_edge_joins_nodes_of_the_grid(drawing, name: str) -> None:
     diagram = drawing.DIAGRAMS[name]
     places, edges = drawing.places_of(diagram), drawing.edges_of(diagram)
     assert {end for e in edges for end in (e.source, e.target)} <= set(places)
