@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
-from medsemi.data.headers import CORNER_TOLERANCE, largest_corner_shift, refuse_ambiguous_header
+from medsemi.data.headers import (
+    CORNER_TOLERANCE,
+    largest_corner_shift,
+    refuse_ambiguous_header,
+    refuse_channels,
+)
 from medsemi.data.label_values import distinct_values, refuse_other_values
 from medsemi.data.leaks import Seen, refuse_copies
 from medsemi.data.likeness import thumbnail
@@ -157,7 +162,7 @@ def _check_content(
     for role, case in cases:
         path = folder / case.image
         image = cache.facts(path, "image")
-        _refuse_channels(image, path)
+        refuse_channels(image.shape, path)
         _refuse_not_finite(image, path)
         _refuse_repeated_content(digests, image, role, path)
         images.append(Seen(role, path, _thumbnail(image)))
@@ -175,14 +180,6 @@ def _check_content(
 def _thumbnail(image: VolumeFacts) -> NDArray[np.uint8]:
     flat = np.frombuffer(base64.b64decode(image.thumbnail), np.uint8)
     return flat.reshape((round(len(flat) ** (1 / 3)),) * 3)
-
-
-def _refuse_channels(image: VolumeFacts, path: Path) -> None:
-    if len(image.shape) > 3:
-        raise ManifestError(
-            f"{path}: the image has {image.shape[3]} channels; keep the one to segment, alone, in a"
-            " file."
-        )
 
 
 def _refuse_not_finite(facts: VolumeFacts, path: Path) -> None:

@@ -18,7 +18,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from medsemi.data.headers import refuse_ambiguous_header, refuse_other_kinds
+from medsemi.data.headers import refuse_ambiguous_header, refuse_channels, refuse_other_kinds
 from medsemi.data.label_values import distinct_values, refuse_other_values
 from medsemi.data.manifest import Case, Manifest
 from medsemi.data.reading import read_volume
@@ -51,8 +51,6 @@ class Fingerprint:
         cases: labeled and unlabeled ones.
         classes: name of each label value.
         percentiles: 0.5, 50 and 99.5 of intensities in the foreground.
-        mean: of intensities in the foreground.
-        deviation: of intensities in the foreground.
         least: of the first percentiles of the intensities of labeled cases.
         volumes: mean volume of each structure in the labeled cases, in mm3.
     """
@@ -60,8 +58,6 @@ class Fingerprint:
     cases: tuple[CaseFacts, ...]
     classes: dict[int, str]
     percentiles: tuple[float, float, float]
-    mean: float
-    deviation: float
     least: float
     volumes: dict[str, float]
 
@@ -115,8 +111,6 @@ def take_fingerprint(manifest: Manifest, dataset_dir: Path) -> Fingerprint:
         cases=tuple(facts),
         classes=manifest.classes,
         percentiles=(low, middle, high),
-        mean=float(drawn.mean()),
-        deviation=float(drawn.std()),
         least=least,
         volumes={name: float(means[n]) for n, name in manifest.classes.items() if n},
     )
@@ -133,8 +127,10 @@ def _labeled(
     if values.shape[:3] != label.shape[:3]:
         msg = f"{case.case_id}: image {values.shape} and label {label.shape} differ; replace one."
         raise DataError(msg)
-    if values.ndim > 3:
-        values = values[..., 0]
+    refuse_channels(values.shape, folder / case.image)
+    values = values.reshape(values.shape[:3])
+    if not np.isfinite(values).all():
+        raise DataError(f"{folder / case.image}: has NaN or infinite voxels; replace them.")
     refuse_other_values(distinct_values(label), classes, folder / case.label)
     whole = label.reshape(values.shape).astype(np.int64)
     return values, whole, _facts(case.case_id, values.shape, affine)
@@ -148,6 +144,7 @@ def _header(case: Case, folder: Path) -> CaseFacts:
     except Exception as error:  # nibabel's own errors share no class but this one
         raise DataError(f"{path}: cannot be read as a volume ({error}); replace it.") from error
     refuse_ambiguous_header(path)
+    refuse_channels(image.shape, path)
     return _facts(case.case_id, image.shape[:3], image.affine)
 
 

@@ -5,8 +5,11 @@ around the tilted window, which therefore has no empty corners within the volume
 
 Source: nnU-Net (`nnUNetTrainer.get_training_transforms`, SpatialTransform of batchgeneratorsv2):
 rotation and scaling with probability 0.2 each, up to 30 degrees about each axis, 0.7 to 1.4 in size.
-Deviations: angles are in the space of the patient, so that voxels need not be cubes; the size of the
-box follows the drawn matrix, and a window without a matrix is cut as before.
+Deviations: angles are in the space of the patient, so that voxels need not be cubes; a size is a
+magnification, which half of the time is below 1, where nnU-Net draws a factor of the grid evenly from
+the range; the size of the box follows the drawn matrix, and a window without a matrix is cut as
+before. As there, thick slices keep their thickness (the plan of `medsemi fingerprint` also turns them
+in their plane alone), and slices of 2D are turned by up to 180 degrees (bundle of the heart).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from medsemi.data.anisotropy import coarse_axis
 from medsemi.data.windows import WindowDraw, cut_window
 from medsemi.errors import ConfigError
 
@@ -80,7 +84,12 @@ class Geometry:
         if resized:
             low, high = self.scaling
             smaller = generator.random() < 0.5
-            matrix = matrix / (generator.uniform(low, 1) if smaller else generator.uniform(1, high))
+            factors = np.full(
+                len(spacing), generator.uniform(low, 1) if smaller else generator.uniform(1, high)
+            )
+            if (coarse := coarse_axis(spacing)) is not None:
+                factors[coarse] = 1
+            matrix = matrix / factors
         return np.asarray(matrix * np.asarray(spacing) / np.asarray(spacing)[:, None])
 
 

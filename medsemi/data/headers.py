@@ -6,6 +6,7 @@ Training reads with MONAI's `LoadImage`, which has nibabel alone; everything els
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,23 @@ def refuse_other_kinds(path: Path) -> None:
         raise DataError(
             f"{path}: training reads NIfTI alone, while medsemi predict reads this as it is; convert"
             f' images and labels with python -c "{line}".'
+        )
+
+
+def refuse_channels(shape: Sequence[int], path: Path) -> None:
+    """Refuse an image with several values per voxel.
+
+    Args:
+        shape: of the whole array.
+        path: of its file.
+
+    Raises:
+        DataError: an axis beyond the third is longer than 1.
+    """
+    channels = math.prod(shape[3:])
+    if channels > 1:
+        raise DataError(
+            f"{path}: the image has {channels} channels; keep the one to segment, alone, in a file."
         )
 
 

@@ -14,7 +14,7 @@ AXES = ("right-left", "front-back", "up-down")
 
 
 def overlay_text(fingerprint: Fingerprint, plan: Plan, source: str) -> str:
-    """Return the overlay as YAML; it lies on top of any workflow of a bundle.
+    """Return the overlay as YAML; it lies on top of any workflow of a bundle for volumes.
 
     Args:
         fingerprint: what the data are like; told in comments.
@@ -32,7 +32,7 @@ def _facts(fingerprint: Fingerprint, source: str) -> str:
     low, middle, high = fingerprint.percentiles
     lines = [
         f"# Made by: {source}",
-        "# Lies on top of a workflow of a bundle; edit what you know better.",
+        "# Lies on top of a workflow of a bundle for volumes; edit what you know better.",
         f"# {len(fingerprint.cases)} cases. Median voxel {_mm(spacing)} mm, median size {_mm(shape)} voxels",
         f"# (axes: {', '.join(AXES)}). Values look like {fingerprint.modality}; in structures"
         f" {low:.4g} to {high:.4g}, median {middle:.4g}.",
@@ -45,13 +45,11 @@ def _facts(fingerprint: Fingerprint, source: str) -> str:
 
 
 def _windows(plan: Plan) -> str:
-    quarter = [max(n // 4, 1) for n in plan.window]
     lines = [
         "",
         f"window: {list(plan.window)}",
         f"stride: {list(plan.stride)}  # half a window",
-        f"published_stride: {quarter}",
-        f"labeled_windows: {plan.windows}",
+        f"labeled_windows: {plan.windows}  # in a batch, and as many unlabeled ones",
         f"filters: {plan.filters[0]}",
     ]
     if plan.coarse_axis is not None:
@@ -76,7 +74,7 @@ network_def:
   kernel_size: {kernels}
   upsample_kernel_size: {_rows(plan.strides[1:])}
   filters: {json.dumps(features)}
-  norm_name: '@norm'
+  norm_name: {{_target_: medsemi.networks.norms.affine_norm, name: '@norm'}}
   dropout: '@dropout'
   res_block: {json.dumps(plan.residual)}
   deep_supervision: false

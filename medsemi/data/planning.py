@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medsemi.data.anisotropy import ANISOTROPY, coarse_axis
 from medsemi.data.fingerprint import Fingerprint
 from medsemi.errors import ConfigError
 
-ANISOTROPY = 3.0  # ratio of spacings, and of sizes, from which an axis is treated apart
 LEAST_EDGE = 4  # voxels of the deepest features
 REFERENCE_EDGE = 256  # of the cube that a window starts from
 LEAST_STAGES = 3  # of MONAI's DynUNet
@@ -33,7 +33,7 @@ class Preset:
         filters: channels of the first stage.
         most_filters: of any stage.
         stages: at most, with the first one.
-        windows: labeled ones in a batch, and as many unlabeled ones.
+        windows: labeled ones of `voxels` in a batch, and as many unlabeled ones.
         residual: blocks of the network with a shortcut.
     """
 
@@ -111,9 +111,9 @@ def make_plan(fingerprint: Fingerprint, preset: str) -> Plan:
         filters=tuple(
             min(machine.filters * 2**n, machine.most_filters) for n in range(len(strides))
         ),
-        windows=machine.windows,
+        windows=batch_size(fingerprint, spacing, window, machine),
         residual=machine.residual,
-        coarse_axis=_coarse_axis(spacing),
+        coarse_axis=coarse_axis(spacing),
         clip=(low, high) if fingerprint.modality == "CT" else None,
     )
 
@@ -130,6 +130,20 @@ def target_spacing(fingerprint: Fingerprint) -> tuple[float, ...]:
         fine = float(np.percentile(along, 10))
         spacing[worst] = max(fine, spacing[others].max() + 1e-5)
     return tuple(round(float(value), 6) for value in spacing)
+
+
+def batch_size(
+    fingerprint: Fingerprint, spacing: Sequence[float], window: Sequence[int], machine: Preset
+) -> int:
+    """Return the labeled windows of a batch: more of them where the volumes allow smaller ones only.
+
+    They show at most a twentieth of the voxels of all cases, as in nnU-Net, and are even and at least
+    two, because BCP mixes one half with the other.
+    """
+    shapes = [np.array(case.shape) * case.spacing / np.array(spacing) for case in fingerprint.cases]
+    shown, voxels = math.prod(window), float(np.prod(shapes, axis=1).sum())
+    most = min(machine.windows * machine.voxels / shown, 0.05 * voxels / shown)
+    return max(2 * round(most / 2), 2)
 
 
 def resampled_shape(fingerprint: Fingerprint, spacing: Sequence[float]) -> tuple[int, ...]:
@@ -190,9 +204,3 @@ def topology(spacing: Sequence[float], window: Sequence[int], stages: int) -> To
     step = np.prod(np.array(strides), axis=0)
     fitted = tuple(int(math.ceil(n / s) * s) for n, s in zip(window, step, strict=True))
     return fitted, tuple(strides), tuple(kernels)
-
-
-def _coarse_axis(spacing: Sequence[float]) -> int | None:
-    worst = int(np.argmax(spacing))
-    others = [n for axis, n in enumerate(spacing) if axis != worst]
-    return worst if spacing[worst] > ANISOTROPY * max(others) else None

@@ -128,6 +128,8 @@ def draw_foreground(
         volume without foreground always gets.
 
     Source: nnU-Net oversamples foreground in a third of its windows; here the share is named.
+    Deviation: nnU-Net draws a class that is there and then one of its voxels; here a small structure
+    beside a large one is met as seldom as its share of the voxels says.
     """
     until = counts.cumsum()
     if probability == 0 or generator.random() >= probability or label is None or not counts.any():

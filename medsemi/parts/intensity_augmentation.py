@@ -3,7 +3,7 @@
 Source: nnU-Net v2, `nnUNetTrainer.get_training_transforms`, in its order and with its probabilities
 times the probability per channel; ranges are those of `strength` 1. Deviations: noise is relative to
 the deviation of the window, so that one setting serves any scale; the coarse grid is made of means,
-which do not shift the image; all channels of a window share their decisions.
+which do not shift the image, and coarse along all axes, also across thick slices; all channels of a window share their decisions.
 
 Views that are stronger, for methods of weak and strong views, are in `intensity_views`.
 """

@@ -2,7 +2,8 @@
 
 Lee, Xie, Gallagher, Zhang, Tu: Deeply-Supervised Nets, AISTATS 2015, arXiv 1409.5185. Weights that fall
 by the same factor from scale to scale, here `share`, and sum to 1, as in nnU-Net, which has 1/2
-(`nnUNetTrainer.py`); there targets are reduced, here logits are enlarged, as in URPC.
+(`nnUNetTrainer.py`); there targets are reduced and the coarsest scale counts nothing, here logits are
+enlarged and all scales count, as in URPC.
 
 The heads are no part of a network: they are not averaged, not scored and not deployed. A label that a
 student makes for itself in a pass that learns comes, at each scale, from that scale.

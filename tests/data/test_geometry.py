@@ -136,3 +136,15 @@ def test_a_stream_without_geometry_is_that_of_before(tmp_path: Path) -> None:
         assert turned[step].labeled.image.equal(turned[step].labeled.image)
         assert not turned[step].labeled.image.equal(before.image)
         assert turned[step].labeled.label.dtype == before.label.dtype
+
+
+def test_thick_slices_keep_their_thickness() -> None:
+    random, flat, thick = np.random.default_rng(0), [], []
+    geometry = Geometry(1.0, rotation=(0, 0, 180))
+    for _ in range(20):
+        matrix = geometry.draw((1.0, 1.0, 4.0), random)
+        assert matrix is not None
+        thick.append(matrix[2, 2])
+        flat.append(np.linalg.det(matrix[:2, :2]))
+    assert thick == [1.0] * 20
+    assert min(flat) < 0.7 < 1.4 < max(flat)

@@ -19,6 +19,7 @@ from medsemi.data.manifest import load_manifest
 from medsemi.data.plan_overlay import overlay_text
 from medsemi.data.planning import PRESETS, Plan, make_plan, target_spacing, topology
 from medsemi.errors import ConfigError, DataError
+from medsemi.networks.norms import affine_norm
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "left_atrium_mri_bcp" / "configs"
 
@@ -27,7 +28,7 @@ def fingerprint(*rows: tuple, least: float = 0.0) -> Fingerprint:
     cases = tuple(CaseFacts(str(n), shape, spacing) for n, (shape, spacing) in enumerate(rows))
     classes = {0: "background", 1: "organ", 2: "tumor"}
     volumes = {"organ": 50_000.0, "tumor": 800.0}
-    return Fingerprint(cases, classes, (-60.0, 90.0, 240.0), 92.0, 40.0, least, volumes)
+    return Fingerprint(cases, classes, (-60.0, 90.0, 240.0), least, volumes)
 
 
 ISOTROPIC = ((200, 180, 160), (1.0, 1.0, 1.0))
@@ -68,6 +69,37 @@ def test_a_window_fits_the_machine_and_the_network(preset: str, case: tuple) -> 
     assert max(plan.filters) <= machine.most_filters
     assert plan.spacing == pytest.approx(case[1])
     assert plan.coarse_axis == (2 if case is COARSE else None)
+
+
+def test_small_windows_come_in_larger_batches_within_a_twentieth_of_the_voxels() -> None:
+    large = make_plan(fingerprint(*[ISOTROPIC] * 40), "gpu")
+    assert large.windows == 2
+    flat = ((64, 64, 32), (1.0, 1.0, 1.0))
+    many, few = (make_plan(fingerprint(*[flat] * n), "gpu") for n in (900, 200))
+    assert (many.windows, few.windows) == (32, 10)
+    assert make_plan(fingerprint(flat), "gpu").windows == 2
+
+
+@pytest.mark.parametrize("bundle", ["any_organ_bcp", "root_canal_cbct_cfcnet"])
+def test_every_bundle_for_volumes_takes_it(tmp_path: Path, bundle: str) -> None:
+    facts = fingerprint(ISOTROPIC)
+    file = overlay(tmp_path / "plan.yaml", make_plan(facts, "cpu"), facts)
+    configs = CONFIGS.parents[1] / bundle / "configs"
+    files = [configs / "common.yaml", configs / "method.yaml", file]
+    assert [str(finding) for finding in lint_configs(files)] == []
+
+
+def test_the_norm_of_a_plan_learns_scale_and_shift_and_others_are_named(tmp_path: Path) -> None:
+    facts = fingerprint(ISOTROPIC)
+    file = overlay(tmp_path / "plan.yaml", make_plan(facts, "cpu"), facts)
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / "common.yaml"), str(file)])
+    network = parser.get_parsed_content("network_def")
+    norms = [part for part in network.modules() if isinstance(part, torch.nn.InstanceNorm3d)]
+    assert norms
+    assert all(part.affine for part in norms)
+    with pytest.raises(ConfigError, match="norm is 'group'"):
+        affine_norm("group")
 
 
 def test_volumes_that_are_too_small_for_the_network_are_named() -> None:
@@ -114,7 +146,6 @@ def test_a_fingerprint_measures_what_training_sees(data: Path) -> None:
     assert found.cases[2].spacing == (2.0, 1.0, 4.0)
     assert found.median_spacing == (1.0, 1.0, 3.0)
     assert found.percentiles == (100.0, 150.0, 200.0)
-    assert found.mean == 150.0
     assert found.volumes == {"cube": 4 * 4 * 2 * 3.0}
     assert found.modality == "CT"
 
@@ -123,6 +154,19 @@ def test_an_image_of_a_plane_is_named(data: Path) -> None:
     write(data, "images/3.nii.gz", np.zeros((12, 30), np.float32), np.eye(4))
     with pytest.raises(DataError, match=r"3: shape \(12, 30\) is no volume"):
         take_fingerprint(load_manifest(data / "manifest.json"), data)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_what_training_refuses_is_not_planned_for(data: Path, number: int) -> None:
+    manifest = load_manifest(data / "manifest.json")
+    write(data, f"images/{number}.nii.gz", np.zeros((20, 18, 10, 2), np.float32), np.eye(4))
+    with pytest.raises(DataError, match="the image has 2 channels"):
+        take_fingerprint(manifest, data)
+    holes = np.full((20, 18, 10), np.nan, np.float32)
+    write(data, "images/2.nii.gz", holes, np.diag([1.0, 1.0, 3.0, 1.0]))
+    write(data, "images/3.nii.gz", np.zeros((12, 30, 8), np.float32), np.eye(4))
+    with pytest.raises(DataError, match=r"2\.nii\.gz: has NaN"):
+        take_fingerprint(manifest, data)
 
 
 def test_labels_without_a_structure_or_of_another_shape_are_named(data: Path) -> None:
