@@ -13,12 +13,16 @@ import argparse
 import hashlib
 import json
 import logging
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medsemi.bundle.merged import MISSING, PLACES, lookup, merge, settings_digest
+from fire.parser import DefaultParseValue
+
+from medsemi.bundle.lint import lint_configs
+from medsemi.bundle.merged import MISSING, PLACES, SEPARATOR, lookup, merge, settings_digest
 from medsemi.data.manifest import Manifest, load_manifest
 from medsemi.errors import MedsemiError
 from medsemi.termination import exit_when_terminated
@@ -64,16 +68,18 @@ def run(options: argparse.Namespace) -> Path:
     for path in (*named, *options.overlay):
         if not path.is_file():
             raise MedsemiError(f"{path} does not exist; check --bundle, --stages and --overlay.")
+    overrides = _overrides(options.bundle_options)
     _refuse_other_stages(options)
+    _refuse_to_run_out_of_unlabeled(options, manifest)
     workflows = [[named[0], stage, *options.overlay] for stage in named[1:]]
     # Loads torch and MLflow, which a mistyped command must not wait for.
     from medsemi.training.rounds import Rounds, run_rounds
     from medsemi.training.tracking import Tracker
 
-    overrides = _overrides(options.bundle_options)
     output = options.output_dir.resolve()
     place = f"sqlite:///{output.parent / 'mlflow.db'}"
     overrides.setdefault("tracking_uri", place)
+    by_stage = _by_stage(options, overrides)
     rounds = Rounds(
         options.bundle.resolve(),
         options.stages,
@@ -82,7 +88,7 @@ def run(options: argparse.Namespace) -> Path:
         options.manifest.resolve(),
         output,
         options.keep,
-        overrides,
+        by_stage,
     )
     tracker = Tracker(
         output / "rounds",
@@ -113,6 +119,48 @@ def _refuse_other_stages(options: argparse.Namespace) -> None:
                 f"--stages names {name}, which is no training with a folder of this name; take"
                 " pretrain, train or supervised."
             )
+
+
+def _refuse_to_run_out_of_unlabeled(options: argparse.Namespace, manifest: Manifest) -> None:
+    """A round that keeps all labels leaves no case for a training that draws unlabeled windows."""
+    patients = len({case.patient for case in manifest.unlabeled})
+    if all(math.ceil(share * patients) < patients for share in options.keep):
+        return
+    for name in options.stages:
+        files = [options.bundle / "configs" / f"{file}.yaml" for file in ("common", name)]
+        if lookup(merge(files, {}).tree, "unlabeled_windows") is not MISSING:
+            raise MedsemiError(
+                f"--keep {' '.join(map(str, options.keep))} labels all {patients} unlabeled patients,"
+                f" and {name} learns from unlabeled ones; give smaller shares, such as --keep 0.5, or"
+                " --stages supervised."
+            )
+
+
+def _by_stage(
+    options: argparse.Namespace, overrides: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """What each stage is given: the values whose key it has, checked before the first training.
+
+    Raises:
+        MedsemiError: no stage has the key, or a stage does not fit an overlay.
+    """
+    given, configs = dict[str, dict[str, str]](), options.bundle / "configs"
+    for name in (*options.stages, "pseudo_label"):
+        files = [configs / "common.yaml", configs / f"{name}.yaml", *options.overlay]
+        tree = merge(files, {}).tree
+        given[name] = {
+            key: value
+            for key, value in overrides.items()
+            if lookup(tree, key.replace("#", SEPARATOR)) is not MISSING
+        }
+        # As the command line of a bundle reads them.
+        values = {key: DefaultParseValue(value) for key, value in given[name].items()}
+        for finding in lint_configs(files, values):
+            raise MedsemiError(f"{name}: {finding}")
+    for key in overrides:
+        if not any(key in values for values in given.values()):
+            raise MedsemiError(f"--{key}: no stage has this key; check its name.")
+    return given
 
 
 def _data_digest(manifest: Manifest, folder: Path) -> str:

@@ -44,7 +44,7 @@ class Rounds:
         output_dir: gets `round_0`, `round_1`, ... and the parent run.
         keep: share of the unlabeled cases whose labels are kept after each round; its length is
             the number of rounds beyond the first.
-        overrides: further values of the bundle, by path.
+        overrides: further values of the bundle for each stage and for `pseudo_label`, by path.
     """
 
     bundle: Path
@@ -54,7 +54,7 @@ class Rounds:
     manifest: Path
     output_dir: Path
     keep: Sequence[float]
-    overrides: Mapping[str, str]
+    overrides: Mapping[str, Mapping[str, str]]
 
     def folder(self, number: int) -> Path:
         """The folder of a round."""
@@ -159,7 +159,7 @@ def _run(
         "dataset_dir": dataset_dir,
         "manifest": manifest,
         "output_dir": rounds.folder(number),
-        **rounds.overrides,
+        **rounds.overrides[stage],
     }
     given = [part for name, value in values.items() for part in (f"--{name}", str(value))]
     listed = ["--config_file", str([str(path) for path in files])]

@@ -19,7 +19,7 @@ from medsemi.data.manifest import load_manifest
 from medsemi.data.phantoms import make_phantoms
 from medsemi.errors import MedsemiError
 from medsemi.training import rounds
-from medsemi.training.rounds import _refuse_other_rounds
+from medsemi.training.rounds import Rounds, _refuse_other_rounds
 from medsemi.training.tracking import Tracker
 
 
@@ -83,8 +83,14 @@ def test_rounds_of_other_settings_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def given() -> list[Rounds]:
+    """The rounds that the command would run."""
+    return []
+
+
+@pytest.fixture
 def parameters(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[Rounds]
 ) -> Callable[..., dict[str, str]]:
     """What the command tells the parent run, by which rounds are known; no round is run."""
     make_phantoms(tmp_path / "data", count=4, shape=(16, 16, 16), labeled=1, validation=1, test=1)
@@ -95,7 +101,13 @@ def parameters(
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     told: list[Tracker] = []
-    monkeypatch.setattr(rounds, "run_rounds", lambda _, tracker: told.append(tracker) or tmp_path)
+
+    def run_rounds(one: Rounds, tracker: Tracker) -> Path:
+        given.append(one)
+        told.append(tracker)
+        return tmp_path
+
+    monkeypatch.setattr(rounds, "run_rounds", run_rounds)
 
     def run(
         bundle: str = "left_atrium_mri_bcp",
@@ -112,6 +124,17 @@ def parameters(
         return told[-1].parameters
 
     return run
+
+
+def test_a_value_goes_to_the_stages_that_have_its_key(
+    parameters: Callable[..., dict[str, str]], given: list[Rounds]
+) -> None:
+    address = "postgresql://host/runs?sslmode=require"
+    parameters(options=["--decay_every", "7", "--tracking_uri", address])
+    assert given[-1].overrides == {
+        "supervised": {"decay_every": "7", "tracking_uri": address},
+        "pseudo_label": {"tracking_uri": address},
+    }
 
 
 def test_rounds_are_known_by_bundle_configuration_and_data(
@@ -139,12 +162,19 @@ def test_rounds_are_known_by_bundle_configuration_and_data(
         (("--stages", "pretrain", "method"), "--stages names method, which is no training"),
         (("--stages", "evaluate"), "--stages names evaluate, which is no training"),
         (("--stages", "sleep"), "sleep.yaml does not exist; check --bundle, --stages"),
+        (
+            ("--stages", "pretrain", "train"),
+            "labels all 1 unlabeled patients, and train learns from",
+        ),
+        (("--", "--lerning_rate", "1"), "--lerning_rate: no stage has this key"),
+        (("--overlay", "trained.yaml"), "pseudo_label: "),
     ],
 )
 def test_wrong_input_is_one_sentence(
     repository: Path, tmp_path: Path, options: tuple[str, ...], said: str
 ) -> None:
     make_phantoms(tmp_path / "data", count=4, shape=(16, 16, 16), labeled=1, validation=1, test=1)
+    (tmp_path / "trained.yaml").write_text("train::trainer::compile: true\n")
     done = command(repository, tmp_path, *options)
     assert done.returncode == 2
     assert said in done.stderr
