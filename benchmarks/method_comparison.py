@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import os
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from typing import Any
 import yaml
 
 from medsemi.comparison.curves import draw_curves
-from medsemi.comparison.equal_time import at_time
+from medsemi.comparison.equal_time import gain_in_the_same_minutes
 from medsemi.comparison.jobs import Plan, shard
 from medsemi.comparison.records import Record
 from medsemi.comparison.run import known_records, run_missing
@@ -191,9 +190,9 @@ def _same_minutes(board: Board, base: Board, method: str, seeds: Sequence[int]) 
     for seed in seeds:
         ours = next(record for record in board.of(method) if record.seed == seed)
         theirs = next(record for record in base.of(BASELINE) if record.seed == seed)
-        reached = at_time([ours], theirs.seconds)[0].dice.mean
-        if theirs.curve and ours.machine == theirs.machine and not math.isnan(reached):
-            gains.append(reached - theirs.curve[-1].dice)
+        gain = gain_in_the_same_minutes(ours, theirs)
+        if gain is not None:
+            gains.append(gain)
     spread = f" ± {stdev(gains):.3f}" if len(gains) > 1 else ""
     return f"{mean(gains):+.3f}{spread}" if gains else "–"
 

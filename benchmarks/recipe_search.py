@@ -13,11 +13,12 @@ import argparse
 import hashlib
 import json
 import logging
+import math
 import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
@@ -28,9 +29,11 @@ import yaml
 from method_comparison import boards as compared_boards
 
 from medsemi.atomic import write_atomically
-from medsemi.comparison.jobs import Arm, Plan, run_arm
-from medsemi.comparison.records import collect
+from medsemi.comparison.equal_time import gain_in_the_same_minutes
+from medsemi.comparison.jobs import Arm, Plan, run_arm, shard
+from medsemi.comparison.records import CurvePoint, Record, collect
 from medsemi.comparison.stage_runs import Tracked
+from medsemi.comparison.summary import Values, values
 from medsemi.data.manifest import load_manifest
 from medsemi.errors import MedsemiError
 from medsemi.evaluation.statistics import Difference, compare
@@ -85,19 +88,24 @@ class Trial:
         return found if all(found[name] == value for name, value in self.identity.items()) else None
 
 
+def described() -> dict[str, Any]:
+    """What `recipe_search.yaml` says."""
+    found: dict[str, Any] = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))
+    return found
+
+
 def trials(board: str) -> dict[str, Trial]:
     """All trials of a board, in their order."""
-    described = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["trials"]
     return {
         name: Trial(board, name, trial.get("method", "bcp"), trial.get("set", {}), trial["why"])
-        for name, trial in described.items()
+        for name, trial in described()["trials"].items()
         if board in trial.get("boards", [board])
     }
 
 
 def plan_of(trial: Trial, seed: int, dataset: Path, runs: Path) -> Plan:
     """The one training of a trial and seed as a plan; its overlay is written."""
-    board = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["boards"][trial.board]
+    board = described()["boards"][trial.board]
     output = runs / trial.board / trial.name
     text = yaml.safe_dump(dict(trial.overrides))
     # A training reads it at each of its stages, so other overrides have another file.
@@ -134,53 +142,38 @@ def run(trial: Trial, seed: int, dataset: Path, runs: Path) -> None:
         raise MedsemiError(f"{trial.name}, seed {seed}: nothing to read in {plan.folder(arm)}.")
     record = {"trial": trial.name, "overrides": dict(trial.overrides), **asdict(found[0])}
     path = trial.record(seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def case_dice(record: Mapping[str, Any], network: str = "") -> dict[str, float]:
-    """Dice of each case, averaged over its classes; of the deployed network unless named."""
-    cases = record["scores"]["validation"][network or record["deployed"]]
-    return {
-        case: mean(values["dice"] for values in classes.values()) for case, classes in cases.items()
-    }
-
-
-def hd95(record: Mapping[str, Any]) -> float:
-    """Mean HD95 of the deployed network, in mm, over cases and classes that have one."""
-    cases = record["scores"]["validation"][record["deployed"]].values()
-    values = [value["hd95_mm"] for classes in cases for value in classes.values()]
-    return float(mean(value for value in values if value is not None))
-
-
-def at_seconds(record: Mapping[str, Any], seconds: float) -> float | None:
-    """Mean validation Dice of the last validation that came within `seconds` of training."""
-    within = [point["dice"] for point in record["curve"] if point["seconds"] <= seconds]
-    return within[-1] if within else None
+def scores(records: Mapping[int, Record], metric: str) -> Values:
+    """Seed -> case -> mean of the classes, of the deployed network."""
+    return values(list(records.values()), "validation", metric)
 
 
 def rows(board: str) -> Iterator[dict[str, str]]:
     """A row for each trial that has a record, the baseline first."""
-    described = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["boards"][board]
-    manifest = load_manifest(ROOT / described["manifest"])
+    facts = described()["boards"][board]
+    manifest = load_manifest(ROOT / facts["manifest"])
     patients = {case.case_id: case.patient for case in manifest.validation}
     found = {name: _records(trial) for name, trial in trials(board).items()}
     base = found.get(BASELINE, {})
     for name, records in found.items():
         if not records:
             continue
-        by_seed = {seed: case_dice(record) for seed, record in records.items()}
+        by_seed = scores(records, "dice")
         means = [mean(cases.values()) for cases in by_seed.values()]
+        far = [mm for cases in scores(records, "hd95_mm").values() for mm in cases.values()]
         shared = sorted(set(records) & set(base)) if name != BASELINE else []
         yield {
             "trial": name,
             "what": trials(board)[name].why,
             "seeds": ", ".join(map(str, records)),
-            "network": next(iter(records.values()))["deployed"],
+            "network": next(iter(records.values())).deployed,
             "Dice": f"{mean(means):.3f}" + (f" ± {stdev(means):.3f}" if len(means) > 1 else ""),
-            "HD95 mm": f"{mean(map(hd95, records.values())):.1f}",
-            "minutes": f"{mean(r['seconds'] for r in records.values()) / 60:.0f}",
-            "steps": str(next(iter(records.values()))["steps"]),
+            "HD95 mm": f"{mean(mm for mm in far if not math.isnan(mm)):.1f}",
+            "minutes": f"{mean(r.seconds for r in records.values()) / 60:.0f}",
+            "steps": str(next(iter(records.values())).steps),
             **_against(by_seed, base, shared, patients),
             "same minutes": _same_minutes(records, base, shared),
         }
@@ -188,19 +181,22 @@ def rows(board: str) -> Iterator[dict[str, str]]:
 
 def beside_the_comparison(board: str) -> list[str]:
     """Trials with several seeds against trainings of `method_comparison.py` with the same split and steps."""
-    described = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["boards"][board]
-    if "compared" not in described:
+    facts = described()["boards"][board]
+    if "compared" not in facts:
         return []
-    other = compared_boards()[described["compared"]]
+    other = compared_boards()[facts["compared"]]
     page = f"[{other.described['title']}](method_comparison/{other.name}.md)"
     lines = []
-    for name, trial in trials(board).items():
-        records = _records(trial)
+    for name in facts["closest"]:
+        records = _records(trials(board)[name])
         for method in dict.fromkeys(record.method for record in other.records):
             theirs = other.dice(method)
             shared = sorted(set(records) & set(theirs))
             if len(shared) > 1:
-                found = compare({s: case_dice(records[s]) for s in shared}, theirs, other.patients)
+                ours = {
+                    seed: table for seed, table in scores(records, "dice").items() if seed in shared
+                }
+                found = compare(ours, theirs, other.patients)
                 cells = (
                     name,
                     method,
@@ -224,17 +220,15 @@ def _told(found: Difference) -> str:
 
 
 def _against(
-    by_seed: Mapping[int, Mapping[str, float]],
-    base: Mapping[int, Mapping[str, Any]],
+    by_seed: Values,
+    base: Mapping[int, Record],
     shared: Sequence[int],
     patients: Mapping[str, str],
 ) -> dict[str, str]:
     """The paired difference to the baseline, over patients and the seeds that both have."""
     if not shared:
         return {"against published": "-", "better": "-"}
-    ours = {seed: by_seed[seed] for seed in shared}
-    theirs = {seed: case_dice(base[seed]) for seed in shared}
-    found = compare(ours, theirs, patients)
+    found = compare({seed: by_seed[seed] for seed in shared}, scores(base, "dice"), patients)
     return {
         "against published": _told(found),
         "better": f"{found.better} of {found.patients}",
@@ -242,38 +236,39 @@ def _against(
 
 
 def _same_minutes(
-    records: Mapping[int, Mapping[str, Any]],
-    base: Mapping[int, Mapping[str, Any]],
-    shared: Sequence[int],
+    records: Mapping[int, Record], base: Mapping[int, Record], shared: Sequence[int]
 ) -> str:
-    read = [at_seconds(records[seed], base[seed]["seconds"]) for seed in shared]
-    known = [value for value in read if value is not None]
-    return f"{mean(known):.3f}" if known else "-"
+    gains = [gain_in_the_same_minutes(records[seed], base[seed]) for seed in shared]
+    known = [gain for gain in gains if gain is not None]
+    return f"{mean(known):+.3f} ({len(known)})" if known else "-"
 
 
-def _records(trial: Trial) -> dict[int, dict[str, Any]]:
+def _records(trial: Trial) -> dict[int, Record]:
     found = {}
     for path in RECORDS.glob(f"{trial.board}/{trial.name}-*.json"):
         seed = path.stem.removeprefix(f"{trial.name}-")
         record = trial.known(int(seed)) if seed.isdigit() else None
         if record is not None:
-            found[int(seed)] = record
+            points = tuple(CurvePoint(**point) for point in record["curve"])
+            kept = {field.name: record[field.name] for field in fields(Record)}
+            found[int(seed)] = Record(**{**kept, "curve": points})
     return dict(sorted(found.items()))
 
 
 def report() -> None:
     """Write the tables of all boards."""
-    boards = yaml.safe_load(BOARDS.read_text(encoding="utf-8"))["boards"]
+    boards = described()["boards"]
     lines = [
         "# Which switches of the recipe help",
         "",
         "Written by `python benchmarks/recipe_search.py --report` from the records in"
         " `recipe_search/`; trials in `recipe_search.yaml`. Validation cases, last checkpoint, the"
         " network that the trial deploys. Dice: mean ± SD of the seeds' means. Differences are"
-        " paired over patients, with 95 % studentized bootstrap intervals; many are compared, and"
-        " no interval is corrected for it. *Same minutes*: the last validation within the training"
-        " time of the published recipe under the same seed. Minutes depend on what else the machine"
-        " did.",
+        " paired over patients and over the seeds that both have, with 95 % studentized bootstrap"
+        " intervals; many are compared, and no interval is corrected for it. *Same minutes*: the"
+        " difference at the last validation within the training time of the published recipe, over"
+        " the seeds (their number in parentheses) that were trained on one kind of machine. Minutes"
+        " depend on what else the machine did.",
     ]
     for board in boards:
         table = list(rows(board))
@@ -285,7 +280,7 @@ def report() -> None:
         lines += ["|" + "---|" * len(table[0])]
         lines += ["| " + " | ".join(row.values()) + " |" for row in table]
         lines += beside_the_comparison(board)
-        dates = sorted(r["date"][:10] for t in trials(board).values() for r in _records(t).values())
+        dates = sorted(r.date[:10] for t in trials(board).values() for r in _records(t).values())
         lines += ["", f"Trained {dates[0]} to {dates[-1]}; seeds {sorted(known)}."]
         if missing:
             lines += [f"Not trained yet: {', '.join(missing)}."]
@@ -295,7 +290,7 @@ def report() -> None:
 def main() -> int:
     """Train and score what is missing, then write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--board", help="of recipe_search.yaml")
+    parser.add_argument("--board", choices=described()["boards"], help="of recipe_search.yaml")
     parser.add_argument("--dataset", type=Path, help="folder with images/ and labels/")
     parser.add_argument("--runs", type=Path, help="where trainings lie")
     parser.add_argument("--trials", default="", help="names, by comma; all by default")
@@ -305,24 +300,34 @@ def main() -> int:
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    failed = False
     if not given.report:
         if None in (given.board, given.dataset, given.runs):
             parser.error("--board, --dataset and --runs are needed to train")
         known = trials(given.board)
         names = [name for name in given.trials.split(",") if name] or list(known)
+        if unknown := [name for name in names if name not in known]:
+            parser.error(f"{given.board} has no trial {', '.join(unknown)}; see {BOARDS.name}")
         pairs = [(known[n], int(s)) for s in given.seeds.split(",") for n in names]
-        first, count = (int(part) for part in given.shard.split("/"))
-        for trial, seed in pairs[first::count]:
-            if trial.known(seed) is None:
-                logger.info(
-                    "%s: %s, seed %d, %s", given.board, trial.name, seed, platform.machine()
-                )
-                try:
-                    run(trial, seed, given.dataset, given.runs)
-                except MedsemiError as error:
-                    logger.error("%s", error)  # noqa: TRY400  (the sentence says it all)
+        try:
+            pairs = shard(pairs, given.shard)
+        except MedsemiError as error:
+            parser.error(str(error))
+        for trial, seed in pairs:
+            failed |= trial.known(seed) is None and not done(trial, seed, given)
     report()
-    return 0
+    return int(failed)
+
+
+def done(trial: Trial, seed: int, given: argparse.Namespace) -> bool:
+    """Run a trial; False if it failed, which is told, and others go on."""
+    logger.info("%s: %s, seed %d, %s", trial.board, trial.name, seed, platform.machine())
+    try:
+        run(trial, seed, given.dataset, given.runs)
+    except MedsemiError as error:
+        logger.error("%s", error)  # noqa: TRY400  (the sentence says it all)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -54,6 +54,17 @@ def at_time(records: Sequence[Record], seconds: float) -> list[TimeRow]:
     return [_row(method, found, twins) for method, found in reached.items()]
 
 
+def gain_in_the_same_minutes(record: Record, other: Record) -> float | None:
+    """Validation Dice of a training after the time that another one took, minus the other's at its end.
+
+    None where the two ran on different machines, or one had no validation by then.
+    """
+    reached = [point.dice for point in record.curve if point.seconds <= other.seconds]
+    if not reached or not other.curve or record.machine != other.machine:
+        return None
+    return reached[-1] - other.curve[-1].dice
+
+
 @dataclass(frozen=True)
 class _Reached:
     record: Record

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
@@ -16,6 +17,8 @@ from medsemi.bundle.merged import PLACES, settings_digest
 from medsemi.data.manifest import Manifest, load_manifest
 from medsemi.errors import ConfigError, MedsemiError
 from medsemi.methods.registry import MethodEntry, find_method
+
+Training = TypeVar("Training")
 
 TWIN = "supervised"
 # Files of each workflow, below the overlays.
@@ -225,12 +228,12 @@ def run_arm(plan: Plan, arm: Arm) -> None:
             raise MedsemiError(f"{arm.name}: {workflow} failed: {last} The whole log is {log}.")
 
 
-def shard(arms: Sequence[Arm], text: str) -> list[Arm]:
-    """The arms of one of several processes or machines.
+def shard(trainings: Sequence[Training], text: str) -> list[Training]:
+    """The trainings of one of several processes or machines.
 
     Args:
-        arms: all of them.
-        text: `I/N`: every N-th arm, from the I-th; I counts from 0.
+        trainings: all of them.
+        text: `I/N`: every N-th one, from the I-th; I counts from 0.
 
     Raises:
         ConfigError: if `text` says something else.
@@ -238,7 +241,7 @@ def shard(arms: Sequence[Arm], text: str) -> list[Arm]:
     first, _, count = text.partition("/")
     if not (first.isdecimal() and count.isdecimal() and int(first) < int(count)):
         raise ConfigError(f"--shard is '{text}'; give I/N with I from 0 to N - 1, such as 0/2.")
-    return list(arms)[int(first) :: int(count)]
+    return list(trainings)[int(first) :: int(count)]
 
 
 def _top_keys(files: Sequence[Path]) -> set[str]:

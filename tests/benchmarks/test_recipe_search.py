@@ -37,6 +37,29 @@ def test_a_record_counts_for_its_method_and_the_settings_of_today(benchmark: Mod
         assert trial.known(0) is None, name
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--board", "cardiac_9"), "invalid choice: 'cardiac_9'"),
+        (("--board", "cardiac_7", "--trials", "typo"), "cardiac_7 has no trial typo"),
+        (("--board", "cardiac_7", "--shard", "2/2"), "give I/N with I from 0 to N - 1"),
+    ],
+)
+def test_wrong_input_is_told_and_writes_no_table(
+    benchmark: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.setattr(benchmark, "report", lambda: pytest.fail("a table was written"))
+    monkeypatch.setattr("sys.argv", ["recipe_search", *options, "--dataset", "d", "--runs", "r"])
+    with pytest.raises(SystemExit) as end:
+        benchmark.main()
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_every_board_has_a_plan_for_every_trial(benchmark: ModuleType, tmp_path: Path) -> None:
     for board in ("cardiac_7", "cardiac_3", "left_atrium_8", "left_atrium_8_short"):
         found = benchmark.trials(board)
