@@ -2,8 +2,8 @@
 
 Makes phantom volumes, trains the supervised baseline and bidirectional copy-paste (BCP) with the
 same labels, network and student steps, scores both on held-out phantoms, and segments a folder that
-holds a NIfTI file and a DICOM series. Every step is one command, printed before it runs; a demo that
-was stopped continues.
+holds a NIfTI file and a DICOM series, with the network that is ahead on the validation phantoms. Every
+step is one command, printed before it runs; a demo that was stopped continues.
 """
 
 from __future__ import annotations
@@ -179,12 +179,24 @@ def make_archive(demo: Demo) -> None:
     write_dicom_series(folder, image.get_fdata(dtype="float32"), image.affine, second.name)
 
 
+def ahead(demo: Demo) -> str:
+    """The training whose deployed network had the better Dice on the validation phantoms at its end."""
+    last = {}
+    for stage in ("train", "supervised"):
+        with (demo.runs / stage / "history.csv").open(encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["name"] == f"val/dice_{DEPLOYED}"]
+        last[stage] = float(rows[-1]["value"])
+    return max(last, key=lambda stage: last[stage])
+
+
 def segment(demo: Demo) -> None:
-    """Segment a folder with the trained bundle, as a clinician would."""
+    """Segment a folder with the bundle that is ahead, as a clinician would."""
     make_archive(demo)
+    stage = ahead(demo)
+    demo.console.print(f"{NAMES[stage]} is ahead on the validation phantoms, and segments")
     command = [
         *(sys.executable, "-m", "medsemi", "predict", str(demo.archive)),
-        *("--model", str(demo.runs / "train" / "bundle"), "--out", str(demo.results)),
+        *("--model", str(demo.runs / stage / "bundle"), "--out", str(demo.results)),
     ]
     shown = f"medsemi {' '.join(command[3:])}"
     demo.console.print(f"[dim]$ {shown}[/dim]", highlight=False, soft_wrap=True)
