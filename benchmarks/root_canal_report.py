@@ -41,7 +41,7 @@ def write_report(plan: Mapping[str, Any], scale: str, folder: Path, output: Path
         "",
         "## Rows",
         "",
-        "The teacher where there is one, else the student, or the network that the row names; Dice, clDice: mean ± SD over patients."
+        "The teacher where there is one, else the student, or the network that the row names, as for BCP, which deploys its student; Dice, clDice: mean ± SD over patients."
         " *Seeds*: number of seeds, and SD of their mean Dice. *Canals*: found, and followed to nine"
         " tenths, of all; mean over seeds. *False*: false canals per tooth. *CPU*: minutes of all stages, a shared stage 0"
         " counted in full; *wall* depends on what else the machine did.",
@@ -76,7 +76,7 @@ def write_report(plan: Mapping[str, Any], scale: str, folder: Path, output: Path
 def row_settings(plan: Mapping[str, Any], scale: str, name: str) -> dict[str, Any]:
     """Everything that the result of a row depends on but the seed: `common`, `row` and `start`."""
     row = plan["rows"][name]
-    described = {key: value for key, value in row.items() if key not in ("tests", "against")}
+    described = {key: value for key, value in row.items() if key not in ("tests", "against", "network")}
     common = {**plan["common"], **plan["scales"][scale]}
     return {"common": common, "row": described, "start": plan["starts"].get(row.get("start"))}
 
@@ -87,7 +87,6 @@ def current_records(
     """Records by row, in the order of the plan, and how many have other settings than today's."""
     found: dict[str, list[Record]] = {row: [] for row in plan["rows"]}
     left_out = 0
-    second = {row: described for row, described in plan["rows"].items() if "of" in described}
     for path in sorted(folder.glob(f"{scale}-*.json")):
         record = json.loads(path.read_text())
         row = record["row"]
@@ -95,8 +94,10 @@ def current_records(
             found[row].append(record)
         else:
             left_out += 1
-    for row, described in second.items():
-        found[row] = [{**r, "network": described["network"]} for r in found[described["of"]]]
+    for row, described in plan["rows"].items():
+        if "network" in described:
+            trained = found[described.get("of", row)]
+            found[row] = [{**record, "network": described["network"]} for record in trained]
     return {row: group for row, group in found.items() if group}, left_out
 
 
@@ -106,7 +107,9 @@ def setting_lines(
     """What was run where and when."""
     common = {**plan["common"], **plan["scales"][scale]}
     phantoms = common["phantoms"]
-    every = [r for group in records.values() for r in group if "network" not in r]
+    every = [
+        r for row, group in records.items() if "of" not in plan["rows"][row] for r in group
+    ]
     edge = "×".join(map(str, common["window"]))
     unlabeled = phantoms["count"] - phantoms["labeled"] - phantoms["validation"] - phantoms["test"]
     lines = [
