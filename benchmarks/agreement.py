@@ -105,7 +105,7 @@ def main() -> None:
     lines = [
         "# Agreement of student and teacher, and Dice",
         "",
-        f"Written by `python benchmarks/agreement.py` on {datetime.date.today()};"
+        f"Written by `python benchmarks/agreement.py --bundle BUNDLE ... --dataset DATA --manifest MANIFEST --work WORK` on {datetime.date.today()};"
         f" {platform.machine()}; validation cases of `{manifest.name}`. Agreement is the Dice of the"
         " label maps of student and teacher, as `case.json` holds it.",
         "",

@@ -237,7 +237,7 @@ def report(runs: Path, path: Path) -> None:
     lines = [
         "# Left atrium at 1.25 mm, 8 labels: supervised and BCP",
         "",
-        f"Written by `python benchmarks/left_atrium_small.py`, last on {datetime.date.today()};"
+        f"Written by `python benchmarks/left_atrium_small.py --dataset DATA --runs RUNS`, last on {datetime.date.today()};"
         f" {platform.machine()}, {os.cpu_count()} CPU cores, one thread per training; `small.yaml`;"
         " last checkpoint, no component filter; the 12 validation cases of the honest protocol; mean ±"
         " SD over cases. The paper protocol trains on the images of these cases too, without their"

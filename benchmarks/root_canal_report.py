@@ -76,7 +76,9 @@ def write_report(plan: Mapping[str, Any], scale: str, folder: Path, output: Path
 def row_settings(plan: Mapping[str, Any], scale: str, name: str) -> dict[str, Any]:
     """Everything that the result of a row depends on but the seed: `common`, `row` and `start`."""
     row = plan["rows"][name]
-    described = {key: value for key, value in row.items() if key not in ("tests", "against", "network")}
+    described = {
+        key: value for key, value in row.items() if key not in ("tests", "against", "network")
+    }
     common = {**plan["common"], **plan["scales"][scale]}
     return {"common": common, "row": described, "start": plan["starts"].get(row.get("start"))}
 
@@ -107,9 +109,7 @@ def setting_lines(
     """What was run where and when."""
     common = {**plan["common"], **plan["scales"][scale]}
     phantoms = common["phantoms"]
-    every = [
-        r for row, group in records.items() if "of" not in plan["rows"][row] for r in group
-    ]
+    every = [r for row, group in records.items() if "of" not in plan["rows"][row] for r in group]
     edge = "×".join(map(str, common["window"]))
     unlabeled = phantoms["count"] - phantoms["labeled"] - phantoms["validation"] - phantoms["test"]
     lines = [

@@ -47,6 +47,14 @@ def run(given: argparse.Namespace) -> list[str]:
         _names(given.methods), _seeds(given.seeds), tuple(given.overlay), role,
         given.reason, given.tracking_uri,
     )  # fmt: skip
+    if not plan.manifest.cases(role):
+        raise ConfigError(
+            f"{given.manifest} lists no {role} case to score; take another manifest"
+            + (", or --test with a --reason." if role == "validation" else ".")
+        )
+    for folder in given.records:
+        if not folder.is_dir():
+            raise ConfigError(f"--records {folder}: is no folder; check its name.")
     minutes = _minutes(given.budget)
     arms, failures = shard(plan.arms, given.shard), list[str]()
     if not given.report:

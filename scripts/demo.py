@@ -244,7 +244,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     demo = Demo(given.output.resolve(), given.seed)
-    demo.output.mkdir(parents=True, exist_ok=True)
+    try:
+        demo.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output {given.output}: {error.strerror}; choose another folder.")
     started = time.monotonic()
     make_data(demo)
     train(demo)

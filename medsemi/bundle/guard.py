@@ -182,7 +182,18 @@ def _first_mistake(command: Command) -> str:
         command.config_files, command.overrides, roots=command.roots, meta_file=command.meta_file
     )
     more = f" ({len(findings) - 1} more of this kind)" if len(findings) > 1 else ""
-    return f"{findings[0]}{more}" if findings else ""
+    return f"{findings[0]}{more}" if findings else _negative_steps(command)
+
+
+def _negative_steps(command: Command) -> str:
+    """A training of a part below 0 would run for the rest, because its steps are the sum."""
+    from medsemi.bundle.merged import merge
+
+    tree = merge(command.config_files, command.overrides, command.meta_file).tree
+    for name in ("pretrain_steps", "train_steps"):
+        if isinstance(tree.get(name), int) and tree[name] < 0:
+            return f"{name} is {tree[name]}; give 0 or more."
+    return ""
 
 
 def _command(given: dict[str, Any]) -> Command:

@@ -11,9 +11,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medsemi.cli.arguments import place
 from medsemi.prediction.codes import no_images
 from medsemi.prediction.options import Options
 
@@ -34,6 +34,8 @@ examples:
 """
 # Wider than any table: what is piped is not folded.
 PIPED_WIDTH = 10_000
+# Ignored files that the table tells; --json has all.
+MOST_NAMED = 5
 _STYLES = {"predict": "green", "skip": "dim", "refuse": "yellow"}
 
 
@@ -53,11 +55,11 @@ def add_parser(commands: SubParsers[argparse.ArgumentParser]) -> None:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        type=Path,
+        type=place,
         help="Folders, which are searched, or files.",
     )
     add("--json", action="store_true", help="Print one JSON document instead of a table.")
-    add("--model", metavar="BUNDLE", type=Path, help="Also tell what does not fit this model.")
+    add("--model", metavar="BUNDLE", type=place, help="Also tell what does not fit this model.")
     add(
         "--series",
         default=usual.series,
@@ -190,6 +192,11 @@ def _print_table(scan: Scan) -> None:
         f" {counts['skip']} skipped, {counts['refuse']} refused; {counts['ignored_files']} files"
         " ignored."
     )
+    if scan.ignored:
+        names = ", ".join(name for name, _ in scan.ignored[:MOST_NAMED])
+        more = ", ..." if len(scan.ignored) > MOST_NAMED else ""
+        finding = scan.ignored[0][1]
+        screen.print(Text(printable(f"{finding} {names}{more}")))
 
 
 def _table(cases: Sequence[Case]) -> Any:  # noqa: ANN401  (rich is imported late)

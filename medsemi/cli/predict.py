@@ -7,9 +7,9 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medsemi.cli.arguments import place
 from medsemi.prediction.codes import DISCLAIMER
 from medsemi.prediction.options import DEFAULT_OUTPUTS, OUTPUTS, Options
 
@@ -41,14 +41,14 @@ def add_parser(commands: SubParsers[argparse.ArgumentParser]) -> None:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        type=Path,
+        type=place,
         help="Folders, which are searched, or files.",
     )
     parser.add_argument(
-        "--model", metavar="BUNDLE", type=Path, required=True, help="Folder of the model bundle."
+        "--model", metavar="BUNDLE", type=place, required=True, help="Folder of the model bundle."
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, required=True, help="Folder for the results."
+        "--out", metavar="DIR", type=place, required=True, help="Folder for the results."
     )
     _add_what(parser.add_argument)
     _add_how(parser.add_argument)
@@ -62,8 +62,8 @@ def _add_what(add: Callable[..., object]) -> None:
         "--series",
         default=usual.series,
         metavar="WHICH",
-        help="Which series: auto (all that fit the model), all, a UID, UID#VOLUME, or part of a"
-        " description; default auto.",
+        help="Which series: auto (all that fit the model), all, a case as inspect shows it,"
+        " CASE#VOLUME, a UID, UID#VOLUME, or part of a description; default auto.",
     )
     add(
         "--gaps",

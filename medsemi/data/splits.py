@@ -59,7 +59,12 @@ def split_patients(
     """
     eligible, others = set(with_labels), set(without_labels)
     numbers = (counts.test, counts.validation, counts.labeled)
-    if min(counts.validation, counts.test) < 0 or counts.labeled < 1:
+    if min(counts.validation, counts.test) < 0:
+        raise ManifestError(
+            f"{counts.validation} patients are for validation and {counts.test} for test; give 0 or"
+            " more of each."
+        )
+    if counts.labeled < 1:
         raise ManifestError(
             f"of {len(eligible)} patients with labels {counts.validation} are for validation and"
             f" {counts.test} for test: that leaves none to train on; ask for fewer, and for 1 labeled or more."

@@ -63,7 +63,8 @@ CODES: dict[str, CodeText] = {
         " or its folder is named, or with --series all.",
     ),
     "S09": CodeText(
-        "{v} volumes in one series.", "Choose some with --series UID#1 to UID#{v}, or all."
+        "{v} volumes in one series.",
+        "Choose one with --series CASE#1 to CASE#{v} (CASE is what names this line), or all.",
     ),
     "S10": CodeText("Not selected.", "Name it with --series, or take --series all."),
     "S11": CodeText("Phase, real or imaginary image; only magnitude is used."),

@@ -18,6 +18,10 @@ from typing import Any
 from medsemi.prediction.codes import RunStopped
 
 NORMS = ("none", "zscore", "range", "minmax")
+_KEYS = (
+    "name", "modality", "labels", "spacing", "orientation", "intensity", "min_slices", "max_volumes",
+    "body_part", "training_ranges", "agreement_limit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,7 @@ def _model(
     contract: Mapping[str, Any],
     weights: Mapping[str, Path],
 ) -> Model:
+    _refuse_unknown(contract, _KEYS, "")
     modality = tuple(m if m == "any" else m.upper() for m in _needed(contract, "modality"))
     labels = tuple(
         _label(int(k), v)
@@ -205,6 +210,13 @@ def _model(
         agreement_limit=float(contract.get("agreement_limit", defaults.agreement_limit)),
         weights=weights,
     )
+
+
+def _refuse_unknown(entry: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """A mistyped key would prepare values in another way than those of the training."""
+    for key in entry:
+        if key not in known:
+            raise ValueError(f"'{where}{key}' is not known; take one of {', '.join(known)}")
 
 
 def _text(name: object) -> str:
@@ -241,7 +253,10 @@ def _orientation(codes: str | None) -> str | None:
 
 
 def _intensity(entry: Mapping[str, Any]) -> Intensity:
+    _refuse_unknown(entry, ("clip", "norm", "background"), "intensity.")
     clip, norm = entry.get("clip"), entry.get("norm", "none")
+    if clip is not None and (len(clip) != 2 or not clip[0] < clip[1]):
+        raise ValueError(f"intensity clip {clip} must be a least value and a greater one")
     if norm not in NORMS:
         raise ValueError(f"intensity norm '{norm}' must be one of {', '.join(NORMS)}")
     if norm == "range" and clip is None:

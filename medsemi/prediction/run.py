@@ -91,7 +91,7 @@ def predict(
         RunStopped: the run cannot start (exit code 1 or 4), or lost its folder to another run (4).
     """
     model = load_model(model_folder)
-    _check_places(inputs, out)
+    _check_places(inputs, out, model_folder)
     try:
         _spare_others(out, options)
         (out / "cases").mkdir(parents=True, exist_ok=True)
@@ -112,13 +112,15 @@ def predict(
     return code
 
 
-def _check_places(inputs: Sequence[Path], out: Path) -> None:
-    """Refuse inputs that are not there, and to write into one.
+def _check_places(inputs: Sequence[Path], out: Path, model: Path) -> None:
+    """Refuse inputs that are not there, and to write into one or into the model.
 
     Raises:
         RunStopped: E12 or E13, exit code 1.
     """
     target = out.resolve()
+    if target == model.resolve():
+        raise RunStopped("E13", why="--out is the model's own folder; name another folder")
     for path in inputs:
         check_there(path)
         if path.resolve() == target or target in path.resolve().parents:
@@ -217,6 +219,12 @@ def _run(run: Run, inputs: Sequence[Path], held: Held, behind: Behind) -> int:
     tidy(run.out / "cases", None if alone else names)
     cases = [named(run, case) for case in cases]
     _check_names(cases)
+    if scan.ignored:
+        count = len(scan.ignored)
+        what = "1 file is" if count == 1 else f"{count} files are"
+        run.console.say(
+            "-", "S01", f"{what} ignored: no medical images; medsemi inspect names them."
+        )
     run.console.begin(len(cases))
     _work(run, cases, held, behind)
     ends = set(run.outcomes.values())

@@ -83,6 +83,19 @@ def test_mistyped_override_stops_before_anything_is_built(bundle: Path) -> None:
     assert "built" not in done.stdout
 
 
+@pytest.mark.usefixtures("restored")
+def test_steps_below_zero_are_refused_where_their_sum_is_not(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = "train_steps: 5\npretrain_steps: 9\n"
+    told = "finalize: [$print(@train_steps + @pretrain_steps)]\n"
+    (bundle / "configs/train.yaml").write_text(CONFIG + steps + told)
+    start_as(monkeypatch, bundle, "run", "--config_file=configs/train.yaml", "--train_steps", "-3")
+    with pytest.raises(SystemExit):
+        guard.check_run()
+    assert capsys.readouterr().err == "train_steps is -3; give 0 or more.\n"
+
+
 def test_error_for_people_ends_a_run_with_one_sentence(bundle: Path) -> None:
     done = run_bundle(bundle, "--seed=13")
     assert done.returncode == 2

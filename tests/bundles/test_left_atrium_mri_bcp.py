@@ -132,10 +132,13 @@ def test_bad_input_ends_in_one_sentence(phantoms: Path, tmp_path: Path) -> None:
     (phantoms / "manifest.json").read_text()
     wrong = {
         "a name that does not exist": (("--pseudo_wight", "1.0"), "pseudo_weight"),
+        "a protocol that does not exist": (("--protocol", "publishd"), "take fast or published"),
         "a folder that does not exist": (("--dataset_dir", str(tmp_path / "no")), "phantom"),
     }
     for options, word in wrong.values():
-        done = run("train", phantoms, tmp_path / "run", *options)
+        done = run(
+            "evaluate" if "--protocol" in options else "train", phantoms, tmp_path / "run", *options
+        )
         assert done.returncode == 2
         assert word in done.stderr
         assert "Traceback" not in done.stderr + done.stdout

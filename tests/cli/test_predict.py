@@ -100,6 +100,8 @@ def test_every_option_arrives() -> None:
         ("--shard", "9/8"),
         ("--shard", "3"),
         ("--gaps", "ignore"),
+        ("--out", ""),
+        ("--model", " "),
     ],
 )
 def test_a_wrong_value_is_told(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:

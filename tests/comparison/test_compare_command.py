@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import shutil
@@ -123,11 +124,16 @@ def test_wrong_input_is_one_sentence(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main = runpy.run_path(str(ROOT / "scripts" / "compare.py"))["main"]
+    unscored = tmp_path / "unscored.json"
+    document = json.loads((data / "manifest.json").read_text())
+    unscored.write_text(json.dumps({**document, "validation": []}))
     for options, words in (
         (("--methods", "fixmath"), "did you mean fixmatch"),
         (("--seeds", "one"), "--seeds is 'one'"),
         (("--budget", "hours"), "--budget is 'hours'"),
         (("--overlay", "nothing"), "does not exist"),
+        (("--records", str(tmp_path / "no")), "is no folder"),
+        (("--manifest", str(unscored)), "lists no validation case to score"),
     ):
         assert main([*command(data, tmp_path)[2:], *options, "--report"]) == 2
         assert words in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_another_seed_is_another_split() -> None:
     ("counts", "words"),
     [
         (SplitCounts(0), "none to train on"),
-        (SplitCounts(1, -1), "-1 are for validation"),
+        (SplitCounts(1, -1), "-1 patients are for validation"),
         (SplitCounts(2, 1, 1), "4 patients with labels are asked for but there are 3"),
     ],
 )

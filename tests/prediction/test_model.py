@@ -90,6 +90,21 @@ def test_a_wrong_key_is_told_with_its_file(tmp_path: Path) -> None:
     assert "configs/metadata.json, key 'medsemi': 'labels' is missing" in sentence
 
 
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"spcing": [1, 1, 1]}, "'spcing' is not known"),
+        ({"intensity": {"cilp": [0, 1]}}, "'intensity.cilp' is not known"),
+        ({"intensity": {"clip": [100, -100]}}, "a least value and a greater one"),
+        ({"intensity": {"clip": [5, 5], "norm": "range"}}, "a least value and a greater one"),
+    ],
+)
+def test_a_contract_that_would_prepare_other_values_is_refused(
+    entry: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    assert words in told(write_bundle(tmp_path / "organ", {**CONTRACT, **entry}))
+
+
 @pytest.mark.parametrize("call", ["read_bytes", "is_file", "is_dir"])
 def test_a_bundle_that_may_not_be_read_is_told(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
