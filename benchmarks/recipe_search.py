@@ -37,11 +37,15 @@ from medsemi.comparison.summary import Values, values
 from medsemi.data.manifest import load_manifest
 from medsemi.errors import MedsemiError
 from medsemi.evaluation.statistics import Difference, compare
+from medsemi.marked_section import with_section
 
 ROOT = Path(__file__).resolve().parents[1]
 BOARDS = Path(__file__).with_suffix(".yaml")
 RECORDS = Path(__file__).with_suffix("")
 BASELINE = "published"
+PAGE = ROOT / "docs" / "recipe.md"
+BEGIN = "<!-- trials: begin, written by benchmarks/recipe_search.py -->"
+END = "<!-- trials: end -->"
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +183,14 @@ def rows(board: str) -> Iterator[dict[str, str]]:
         }
 
 
+def short_table(board: str) -> str:
+    """The trials of a board as the document of the recipe has them."""
+    wanted = ("trial", "what", "seeds", "Dice", "against published", "better")
+    lines = [f"| {' | '.join(wanted)} |", "|" + "---|" * len(wanted)]
+    lines += [f"| {' | '.join(row[name] for name in wanted)} |" for row in rows(board)]
+    return "\n".join(lines)
+
+
 def beside_the_comparison(board: str) -> list[str]:
     """Trials with several seeds against trainings of `method_comparison.py` with the same split and steps."""
     facts = described()["boards"][board]
@@ -256,7 +268,7 @@ def _records(trial: Trial) -> dict[int, Record]:
 
 
 def report() -> None:
-    """Write the tables of all boards."""
+    """Write the tables of all boards, and that of one into the document of the recipe."""
     boards = described()["boards"]
     lines = [
         "# Which switches of the recipe help",
@@ -285,6 +297,9 @@ def report() -> None:
         if missing:
             lines += [f"Not trained yet: {', '.join(missing)}."]
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
+    section = short_table(described()["recipe_page"])
+    PAGE.write_text(with_section(text, BEGIN, END, section), encoding="utf-8")
 
 
 def main() -> int:
