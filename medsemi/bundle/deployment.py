@@ -37,6 +37,9 @@ NODES = ("network_def", "inferer")
 VIEWS = "views"
 # What a bundle for any data does to an image; it belongs into the metadata of a trained one.
 PREPARATION = "preparation"
+# Those that lie in the bundle itself, wherever it is.
+WEIGHTS = "$os.path.join(@bundle_root, 'models', 'model.pt')"
+FORMAT = "network_data_format"
 # How `inference.yaml` prepares images, where the training says it otherwise.
 CHAIN = "inference_preprocessing"
 # Ranges need no more; reading hundreds of volumes again would take longer than it tells.
@@ -70,7 +73,7 @@ def deploy(
     for name in COPIED:
         if (source / name).is_file():
             _copy(source / name, building / name)
-    _prepare_as_trained(building / INFERENCE, stage / "config.json")
+    _as_deployed(building / INFERENCE, stage / "config.json")
     for name in NETWORKS:
         if (stage / f"{name}.pt").is_file():
             _copy(stage / f"{name}.pt", building / "models" / f"{name}.pt")
@@ -84,16 +87,26 @@ def deploy(
     header = "# The configuration that this network was trained with.\n"
     text = header + yaml.safe_dump(common, sort_keys=False)
     (building / "configs" / "common.yaml").write_text(text, encoding="utf-8")
-    metadata = _read(source / "configs" / "metadata.json")
-    known = {"name": source.resolve().name, **metadata.get("medsemi", {})}
-    known |= _plain(common.get(PREPARATION, {}), common)
-    metadata["medsemi"] = contract(known, manifest, Path(dataset_dir))
+    metadata = _metadata(source, common, manifest, Path(dataset_dir))
     text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
     (building / "configs" / "metadata.json").write_text(text, encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     building.rename(target)
     logger.info("medsemi predict FOLDER --model %s --out RESULTS", target)
     return target
+
+
+def _metadata(
+    source: Path, common: Mapping[str, Any], manifest: Manifest, dataset_dir: Path
+) -> dict[str, Any]:
+    """Those of the bundle that was trained with, with classes and preparation of the training."""
+    metadata = _read(source / "configs" / "metadata.json")
+    known = {"name": source.resolve().name, **metadata.get("medsemi", {})}
+    known |= _plain(common.get(PREPARATION, {}), common)
+    if FORMAT in metadata:
+        metadata[FORMAT] = _shapes(metadata[FORMAT], manifest.classes)
+    metadata["medsemi"] = contract(known, manifest, dataset_dir)
+    return metadata
 
 
 def contract(known: Mapping[str, Any], manifest: Manifest, dataset_dir: Path) -> dict[str, Any]:
@@ -141,14 +154,27 @@ def _as_trained(common: Path, recorded: Path) -> dict[str, Any]:
     return known | {k: lookup(trained, k) for k in sorted(needed - known.keys())}
 
 
-def _prepare_as_trained(inference: Path, recorded: Path) -> None:
-    """A plan changes how images are prepared, and `inference.yaml` lies over what it says."""
-    if inference.is_file() and recorded.is_file():
+def _as_deployed(inference: Path, recorded: Path) -> None:
+    """The bundle has its own weights, and images are prepared as a plan of the training may say."""
+    if not inference.is_file():
+        return
+    config = {key: value for key, value in _read(inference).items() if key != "trained"}
+    config |= {"weights": WEIGHTS, "output_dir": "results"}
+    if recorded.is_file():
         trained = json.loads(recorded.read_text(encoding="utf-8"))
-        if CHAIN in trained:
-            header = f"# Overlay of common.yaml; `{CHAIN}` is that of the training.\n"
-            config = {**_read(inference), CHAIN: trained[CHAIN]}
-            inference.write_text(header + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        config |= {CHAIN: trained[CHAIN]} if CHAIN in trained else {}
+    header = "# overlay of: common.yaml\n# Segments a folder of NIfTI files with the weights of this bundle.\n"
+    inference.write_text(header + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+def _shapes(form: Mapping[str, Any], classes: Mapping[int, str]) -> dict[str, Any]:
+    """`network_data_format` with the classes of the training."""
+    predicted = {
+        **form["outputs"]["pred"],
+        "num_channels": len(classes),
+        "channel_def": {str(number): name for number, name in classes.items()},
+    }
+    return {**form, "outputs": {**form["outputs"], "pred": predicted}}
 
 
 def _plain(node: Any, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 (a configuration)

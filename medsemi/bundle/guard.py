@@ -73,7 +73,7 @@ def check_run() -> None:
         raise SystemExit(USAGE_EXIT)
 
 
-def save_config(folder: str | Path) -> None:
+def save_config(folder: str | Path, weights_dir: str | Path | None = None) -> None:
     """Write the configuration of this run, files merged and overrides applied, as `config.json`.
 
     Users and passwords of addresses are left out, since the file goes to MLflow too.
@@ -84,12 +84,15 @@ def save_config(folder: str | Path) -> None:
 
     Args:
         folder: the run folder of the stage.
+        weights_dir: run folder of the training whose weights are scored; None where nothing is loaded.
 
     Raises:
-        CheckpointError: if the folder holds a training of another configuration.
+        CheckpointError: if the folder holds a training of another configuration, or the weights are of
+            another network, or of images that were prepared otherwise.
     """
     from medsemi.bundle.merged import merge
     from medsemi.bundle.resumed import refuse_other_training
+    from medsemi.bundle.weights_origin import refuse_other_preparation
     from medsemi.training.provenance import WAITING_CONFIG
     from medsemi.training.sender import without_password
 
@@ -98,6 +101,8 @@ def save_config(folder: str | Path) -> None:
     command = read_command(sys.argv[2:])
     tree = merge(command.config_files, command.overrides).tree
     refuse_other_training(folder, tree)
+    if weights_dir is not None:
+        refuse_other_preparation(weights_dir, tree)
     name = WAITING_CONFIG if (Path(folder) / "run.json").is_file() else "config.json"
     with write_atomically(Path(folder) / name) as temporary:
         text = json.dumps(_changed(tree, without_password), indent=1, default=str)
@@ -182,17 +187,19 @@ def _first_mistake(command: Command) -> str:
         command.config_files, command.overrides, roots=command.roots, meta_file=command.meta_file
     )
     more = f" ({len(findings) - 1} more of this kind)" if len(findings) > 1 else ""
-    return f"{findings[0]}{more}" if findings else _negative_steps(command)
+    return f"{findings[0]}{more}" if findings else _other_mistake(command)
 
 
-def _negative_steps(command: Command) -> str:
-    """A training of a part below 0 would run for the rest, because its steps are the sum."""
+def _other_mistake(command: Command) -> str:
+    """What a linter of files cannot know: a part of the steps below 0, whose sum would run, and one process."""
     from medsemi.bundle.merged import merge
 
     tree = merge(command.config_files, command.overrides, command.meta_file).tree
     for name in ("pretrain_steps", "train_steps"):
         if isinstance(tree.get(name), int) and tree[name] < 0:
             return f"{name} is {tree[name]}; give 0 or more."
+    if "world_size" in tree and "RANK" not in os.environ:
+        return "multi_gpu.yaml is for several processes: start it with torchrun --nproc_per_node=N -m monai.bundle run."
     return ""
 
 

@@ -8,7 +8,7 @@ images, and arguments that an override such as `--optimizer::momentum 0.5` chang
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,22 @@ def _parts(tree: Mapping[str, Any]) -> dict[str, Any]:
     if trainer is MISSING:
         return {}
     roots = [join(_TRAINER, name) for name in trainer if name not in _HOW]
-    left_out = (*_PLACES, *_held(tree))
+    return leaves(tree, reachable(tree, roots), (*_PLACES, *_held(tree)))
+
+
+def leaves(
+    tree: Mapping[str, Any], roots: Iterable[str], left_out: tuple[str, ...]
+) -> dict[str, Any]:
+    """The leaves, by path, of some nodes of a configuration.
+
+    Args:
+        tree: the whole.
+        roots: paths of the nodes.
+        left_out: paths that do not count, with all below them.
+    """
     return {
         path: value
-        for root in reachable(tree, roots)
+        for root in roots
         for path, value in nodes(lookup(tree, root), root)
         if not _is_below(path, left_out)
         and (value in ({}, []) or not isinstance(value, (dict, list)))

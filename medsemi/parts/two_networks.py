@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import Tensor, nn
 
 from medsemi.errors import ConfigError
@@ -12,9 +14,15 @@ class NetworkPair(nn.Module):
     """Two networks that answer with one voice: the mean of their probabilities, as logits."""
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
-        """Own both."""
+        """Own both.
+
+        A configuration that names one architecture twice gives one object: the second is copied then,
+        so that each takes its own weights.
+        """
         super().__init__()
-        self.first, self.second = first, second
+        ours = {id(parameter) for parameter in first.parameters()}
+        shared = any(id(parameter) in ours for parameter in second.parameters())
+        self.first, self.second = first, copy.deepcopy(second) if shared else second
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logarithm of the mean probabilities."""

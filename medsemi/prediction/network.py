@@ -341,5 +341,6 @@ def _precision(device: torch.device) -> AbstractContextManager[Any]:
     """Half precision on a GPU; bfloat16 where the hardware has it, since it cannot overflow."""
     if device.type != "cuda":
         return nullcontext()
-    half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    exact = torch.cuda.is_bf16_supported(including_emulation=False)
+    half = torch.bfloat16 if exact else torch.float16
     return torch.autocast(device.type, dtype=half)

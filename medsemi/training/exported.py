@@ -39,13 +39,36 @@ def load_exported(
     Raises:
         CheckpointError: if there is none, or one does not fit its architecture.
     """
-    exported = sorted(path for path in Path(folder).glob("*.pt") if path.stem not in APART)
-    found = [path for path in exported if not path.stem.startswith(SNAPSHOT)]
+    found = exported(folder)
     if not found:
         raise CheckpointError(f"{folder} holds no exported network: finish the training first.")
     return {
         path.stem: load_weights(fitting(network, path, special), path).to(device) for path in found
     }
+
+
+def exported(folder: str | Path) -> list[Path]:
+    """The files of the networks that trainings left in a folder, by name."""
+    paths = sorted(path for path in Path(folder).glob("*.pt") if path.stem not in APART)
+    return [path for path in paths if not path.stem.startswith(SNAPSHOT)]
+
+
+def load_deployed(
+    network: nn.Module, path: str | Path, special: Mapping[str, nn.Module]
+) -> nn.Module:
+    """Load the network that a training deploys, also where it is both of its students.
+
+    Args:
+        network: its architecture, or that of each student.
+        path: `model.pt`.
+        special: as for `load_exported`.
+
+    Raises:
+        CheckpointError: if the file cannot be read, or fits none of them.
+    """
+    described = network.state_dict().keys() == weight_names(path)
+    fits = network if described else fitting(network, Path(path), special)
+    return load_weights(fits, path)
 
 
 def fitting(network: nn.Module, path: Path, special: Mapping[str, nn.Module]) -> nn.Module:

@@ -95,6 +95,7 @@ class PseudoLabeling:
         weights = (self.weights_dir / f"{DEPLOYED}.pt").read_bytes()
         origin = {
             "weights": hashlib.sha256(weights).hexdigest(),
+            "inference": _described(self.inference),
             "date": str(datetime.datetime.now(datetime.timezone.utc).date()),
             **provenance_tags(),
         }
@@ -102,7 +103,9 @@ class PseudoLabeling:
         labels = []
         for number, case in enumerate(self.cases, 1):
             done = known.get(case.case_id)
-            same = done is not None and done.origin["weights"] == origin["weights"]
+            same = done is not None and all(
+                done.origin.get(name) == origin[name] for name in ("weights", "inference")
+            )
             label = done if same and done is not None else self._label(case, networks, origin)
             text = "%d of %d: %s, stability %.3f"
             logger.info(text, number, len(self.cases), case.case_id, label.stability)
@@ -159,6 +162,12 @@ class PseudoLabeling:
         path.parent.mkdir(parents=True, exist_ok=True)
         labels = np.asarray(inverted.argmax(0)).astype(np.uint8)
         write_nifti(path, labels, np.asarray(inverted.affine, dtype=np.float64))
+
+
+def _described(inference: object) -> str:
+    """How windows are laid and averaged, where the inference says so."""
+    names = ("window", "stride", "weighting", "average", "mirror_axes")
+    return ", ".join(f"{name} {getattr(inference, name, None)}" for name in names)
 
 
 def differ(one: nn.Module, other: nn.Module) -> bool:

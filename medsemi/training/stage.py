@@ -28,7 +28,7 @@ from medsemi.training.occupancy import occupied
 from medsemi.training.recalibration import recalibrated
 from medsemi.training.reference_grid import decide_on_reference
 from medsemi.training.tracking import Tracker
-from medsemi.training.trainer import AMP_TYPES
+from medsemi.training.trainer import amp_type
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class EvaluationStage:
         self.network, self.weights_dir, self.volumes = network, Path(weights_dir), list(volumes)
         self.inference, self.classes, self.output_dir = inference, dict(classes), Path(output_dir)
         self.device, self.tracker = torch.device(device), tracker
-        self.amp_type = AMP_TYPES[amp]
+        self.amp_type = amp_type(amp, self.device)
         self.postprocess = (
             partial(largest_component, connectivity=connectivity) if component_filter else None
         )
@@ -160,7 +160,6 @@ class EvaluationStage:
         else:
             networks = self._networks_of(self.method)
         if self.recalibration is not None:
-            batches = [self.recalibration[step] for step in range(self.recalibration_steps)]
             for name in self.recalibrated_networks:
                 if name not in networks:
                     raise ConfigError(
@@ -168,6 +167,7 @@ class EvaluationStage:
                         f" network {name}; set it to 0, or name one of {', '.join(networks)} in"
                         " recalibrated_networks."
                     )
+                batches = map(self.recalibration.__getitem__, range(self.recalibration_steps))
                 result = recalibrated(networks[name], batches, self.device)
                 networks[f"{name}_recalibrated"] = result
         return networks

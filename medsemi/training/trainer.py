@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,9 +31,12 @@ from medsemi.training.checkpoint import (
     save_weights,
 )
 from medsemi.training.deep_supervision import DeepSupervision
+from medsemi.training.exported import exported
 from medsemi.training.occupancy import occupied
 from medsemi.training.student_views import StudentViews
 from medsemi.training.window_fit import refuse_unfit
+
+logger = logging.getLogger(__name__)
 
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -105,7 +109,7 @@ class SemiSupervisedTrainer(Trainer):
         super().__init__(
             device, max_epochs, data_loader=(), epoch_length=int(steps), decollate=False
         )
-        self.amp_type = _amp_type(amp, device)
+        self.amp_type = amp_type(amp, device)
         self.method = place(method, device, channels_last)
         if compile:
             for network in method.networks.values():
@@ -289,6 +293,10 @@ class SemiSupervisedTrainer(Trainer):
         for name, network in self.networks.items():
             save_weights(self.output_dir / f"{name}.pt", network)
         save_weights(self.output_dir / "model.pt", self.deployed)
+        # An earlier training in this folder may have had other networks, which would be scored as well.
+        for path in exported(self.output_dir):
+            if path.stem not in self.networks:
+                path.unlink()
 
 
 def _device(name: torch.device | str) -> torch.device:
@@ -301,11 +309,22 @@ def _device(name: torch.device | str) -> torch.device:
     return device
 
 
-def _amp_type(amp: str, device: torch.device) -> torch.dtype | None:
+def amp_type(amp: str, device: torch.device) -> torch.dtype | None:
+    """Return the type of automatic mixed precision, None without it.
+
+    Raises:
+        ConfigError: for another name, or fp16 without a GPU.
+    """
     if amp not in AMP_TYPES:
         raise ConfigError(f"amp is '{amp}'; it must be one of {', '.join(AMP_TYPES)}.")
     if amp == "fp16" and device.type != "cuda":
         raise ConfigError("amp is 'fp16', which needs a CUDA device; take 'bf16' or 'none'.")
+    if (
+        amp == "bf16"
+        and device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        logger.warning("amp is 'bf16', which this GPU only emulates: --amp fp16 is faster on it.")
     return AMP_TYPES[amp]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -129,6 +130,33 @@ def test_two_networks_on_views_are_deployed_with_the_views_of_the_training(
     assert [member.band for member in (network.first, network.second)] == ["low", "high"]
     assert (network.first.views.kind, network.second.views.levels_high) == ("gaussian", 3)
     assert isinstance(network.first.network, VNet)
+
+
+def test_the_bundle_segments_with_its_own_weights_wherever_it_is(
+    stage: Path, data: Path, manifest: Manifest
+) -> None:
+    folder = deploy(BUNDLE, stage, data, manifest)
+    inference = yaml.safe_load((folder / "configs" / "inference.yaml").read_text())
+    assert inference["weights"] == "$os.path.join(@bundle_root, 'models', 'model.pt')"
+    assert inference["output_dir"] == "results"
+    assert "trained" not in inference
+    parser = ConfigParser()
+    parser.read_config([str(folder / "configs" / f"{n}.yaml") for n in ("common", "inference")])
+    parser["bundle_root"] = str(folder)
+    assert (
+        Path(parser.get_parsed_content("weights")).read_bytes() == (stage / "model.pt").read_bytes()
+    )
+
+
+def test_the_form_of_the_output_is_that_of_the_classes(
+    stage: Path, data: Path, manifest: Manifest
+) -> None:
+    three = replace(manifest, classes={0: "background", 1: "wall", 2: "ventricle"})
+    folder = deploy(BUNDLE, stage, data, three)
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+    predicted = metadata["network_data_format"]["outputs"]["pred"]
+    assert predicted["num_channels"] == 3
+    assert predicted["channel_def"] == {"0": "background", "1": "wall", "2": "ventricle"}
 
 
 def test_codes_and_colors_stay_with_the_name(stage: Path, data: Path, manifest: Manifest) -> None:

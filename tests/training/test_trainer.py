@@ -29,7 +29,8 @@ from medsemi.methods.bcp import BCP
 from medsemi.methods.supervised import Supervised
 from medsemi.networks.vnet import VNet
 from medsemi.training import checkpoint
-from medsemi.training.checkpoint import load_weights
+from medsemi.training.checkpoint import load_weights, save_weights
+from medsemi.training.exported import exported
 from medsemi.training.handlers import Validation
 from medsemi.training.history import History
 from medsemi.training.tracking import Tracker
@@ -385,8 +386,10 @@ def test_a_training_from_the_start_has_no_results_of_an_earlier_one(tmp_path: Pa
             path.write_text("0.9")
 
     leave()
+    save_weights(tmp_path / "average.pt", toy())
     trainer(tmp_path, steps=1).run()
     assert not any(path.exists() for path in left)
+    assert [path.stem for path in exported(tmp_path)] == ["student", "teacher"]
     leave()
     trainer(tmp_path, steps=1).run()
     assert all(path.exists() for path in left)

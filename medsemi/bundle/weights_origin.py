@@ -1,0 +1,52 @@
+"""What is scored is prepared and built as it was trained, also where no weight would tell.
+
+Spacing, intensities and the views that a student sees have no weights: with a forgotten overlay they
+load without a word, and the scores are those of another network than `medsemi predict` runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medsemi.bundle.merged import MISSING, PLACES, lookup
+from medsemi.bundle.references import reachable
+from medsemi.bundle.resumed import leaves
+from medsemi.errors import CheckpointError
+
+_ROOTS = ("network_def", "preprocessing", "views")
+# No network that is scored drops anything.
+_LEFT_OUT = (*PLACES, "dropout")
+_SHOWN = 3
+
+
+def refuse_other_preparation(weights_dir: str | Path, tree: Mapping[str, Any]) -> None:
+    """Compare network, views and preparation of images with those of the training that left the weights.
+
+    Args:
+        weights_dir: run folder of the training; without a `config.json` nothing is compared.
+        tree: merged configuration of the evaluation, overrides included.
+
+    Raises:
+        CheckpointError: if something differs; it names the paths.
+    """
+    record = Path(weights_dir) / "config.json"
+    if not record.is_file():
+        return
+    trained = _parts(json.loads(record.read_text(encoding="utf-8")))
+    now = _parts(json.loads(json.dumps(tree, default=str)))
+    differing = sorted(k for k in trained.keys() | now.keys() if trained.get(k) != now.get(k))
+    if differing:
+        changes = [f"{k} was {trained.get(k)}, is {now.get(k)}" for k in differing[:_SHOWN]]
+        more = f"; {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+        raise CheckpointError(
+            f"The weights in {weights_dir} were trained with another configuration"
+            f" ({'; '.join(changes)}{more}): give the overlays and values of the training."
+        )
+
+
+def _parts(tree: Mapping[str, Any]) -> dict[str, Any]:
+    known = [root for root in _ROOTS if lookup(tree, root) is not MISSING]
+    return leaves(tree, reachable(tree, known), _LEFT_OUT)

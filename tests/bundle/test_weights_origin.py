@@ -1,0 +1,58 @@
+"""What is scored was trained with the same network, views and preparation of images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medsemi.bundle.merged import merge
+from medsemi.bundle.weights_origin import refuse_other_preparation
+from medsemi.errors import CheckpointError
+
+
+def tree(repository: Path, bundle: str, workflow: str, *overlays: str, **values: object) -> dict:
+    configs = repository / "bundles" / bundle / "configs"
+    files = [configs / f"{name}.yaml" for name in ("common", workflow, *overlays)]
+    merged = merge(files, values)
+    assert not merged.findings
+    return merged.tree
+
+
+def test_views_of_an_overlay_must_be_given_again(repository: Path, tmp_path: Path) -> None:
+    trained = tree(repository, "root_canal_cbct_cfcnet", "train", "two_views")
+    (tmp_path / "config.json").write_text(json.dumps(trained, default=str))
+    with pytest.raises(CheckpointError, match=r"levels_high was 1, is 2.*give the overlays"):
+        refuse_other_preparation(tmp_path, tree(repository, "root_canal_cbct_cfcnet", "evaluate"))
+    same = tree(repository, "root_canal_cbct_cfcnet", "evaluate", "two_views")
+    refuse_other_preparation(tmp_path, same)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "trained", "scored"),
+    [
+        ("train", {"dropout": 0.0}, {"dropout": 0.5, "dataset_dir": "elsewhere"}),
+        ("method", {}, {"protocol": "published", "mirror_axes": [0], "stride": [8, 8, 8]}),
+        ("supervised", {"learning_rate": 0.1, "output_dir": "a"}, {"output_dir": "b"}),
+    ],
+)
+def test_what_is_no_preparation_may_differ(
+    repository: Path, tmp_path: Path, workflow: str, trained: dict, scored: dict
+) -> None:
+    name = "left_atrium_mri_bcp"
+    before = tree(repository, name, workflow, **trained)
+    (tmp_path / "config.json").write_text(json.dumps(before, default=str))
+    refuse_other_preparation(tmp_path, tree(repository, name, "evaluate", **scored))
+
+
+def test_another_orientation_is_refused(repository: Path, tmp_path: Path) -> None:
+    name = "left_atrium_mri_bcp"
+    before = tree(repository, name, "train", **{"preprocessing::transforms::2::axcodes": "LPS"})
+    (tmp_path / "config.json").write_text(json.dumps(before, default=str))
+    with pytest.raises(CheckpointError, match="axcodes was LPS, is RAS"):
+        refuse_other_preparation(tmp_path, tree(repository, name, "evaluate"))
+
+
+def test_weights_without_a_configuration_are_taken(repository: Path, tmp_path: Path) -> None:
+    refuse_other_preparation(tmp_path, tree(repository, "left_atrium_mri_bcp", "evaluate"))
