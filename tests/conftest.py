@@ -8,9 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 SHARED = Path(os.environ.get("MEDSEMI_SHARED", Path(__file__).parents[2] / "shared"))
 REPOSITORY = Path(__file__).parents[1]
+
+# The same examples in every run, and no deadline: a loaded machine is no defect.
+settings.register_profile(
+    "house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session", autouse=True)

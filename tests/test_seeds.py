@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from medsemi.seeds import derive_generator, derive_seed
 
 
-def test_a_seed_is_the_same_in_every_process() -> None:
-    code = "from medsemi.seeds import derive_seed; print(derive_seed(1, 2, 'draws'))"
-    for hash_seed in ("0", "1"):
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        result = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, check=True
-        )
-        assert int(result.stdout) == derive_seed(1, 2, "draws")
-
-
 def test_a_seed_is_a_hash_that_must_not_change() -> None:
-    # Another value would make every killed training continue with other numbers.
+    # Another value would make every killed training continue with other numbers; one of `hash` would be
+    # another in each process.
     assert derive_seed(1337, 0, 0, "draws") == 4178930900800559860
 
 

@@ -119,12 +119,16 @@ def test_a_pod_ends_as_its_part_does(tmp_path: Path, job: Any, ended: int, told:
 
 
 def test_a_pod_hands_its_signal_on(tmp_path: Path, job: Any) -> None:
-    script = f'trap "sleep 0.2; exit 130" TERM; touch {tmp_path}/up; while :; do sleep 0.05; done'
+    # The pod must know the number of its child before it is told to end.
+    script = (
+        f'trap "sleep 0.2; exit 130" TERM; sleep 0.3; touch {tmp_path}/up;'
+        " for _ in $(seq 2000); do sleep 0.05; done"
+    )
     environment = {**fake_medsemi(tmp_path, script), "JOB_COMPLETION_INDEX": "0", "PARTS": "8"}
     pod = subprocess.Popen(["bash", "-c", *container(job)["args"]], env=environment)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (tmp_path / "up").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     pod.send_signal(signal.SIGTERM)
-    assert pod.wait(10) == 130
+    assert pod.wait(60) == 130

@@ -23,23 +23,27 @@ def make(number: int, side: int = 10) -> Case:
 class Reader:
     """Counts what has begun, and what runs at the same time."""
 
-    def __init__(self, pause: float = 0.0) -> None:
+    def __init__(self, together: int = 1) -> None:
         self.begun: list[str] = []
         self.now = self.most = 0
-        self.pause, self.lock = pause, threading.Lock()
+        self.lock, self.meeting = threading.Lock(), threading.Barrier(together)
 
     def __call__(self, case: Case) -> str:
         with self.lock:
             self.begun.append(case.key)
             self.now += 1
             self.most = max(self.most, self.now)
-        time.sleep(self.pause)
+        self.meeting.wait(30)  # breaks where fewer are at work
         with self.lock:
             self.now -= 1
         return case.key
 
 
-def settle(reader: Reader) -> list[str]:
+def settle(reader: Reader, count: int) -> list[str]:
+    """What has begun, once so many have; a short while shows whether more do."""
+    deadline = time.monotonic() + 10
+    while len(reader.begun) < count and time.monotonic() < deadline:
+        time.sleep(0.005)
     time.sleep(0.05)
     return sorted(reader.begun)
 
@@ -57,11 +61,11 @@ def test_results_come_in_order() -> None:
 def test_at_most_two_are_ahead() -> None:
     reader = Reader()
     futures = read_ahead([make(number) for number in range(9)], reader, 2, 1e9)
-    assert settle(reader) == []
+    assert settle(reader, 0) == []
     next(futures)
-    assert settle(reader) == ["0", "1", "2"]
+    assert settle(reader, 3) == ["0", "1", "2"]
     next(futures)
-    assert settle(reader) == ["0", "1", "2", "3"]
+    assert settle(reader, 4) == ["0", "1", "2", "3"]
 
 
 def test_large_cases_are_not_read_before_they_are_due() -> None:
@@ -69,15 +73,15 @@ def test_large_cases_are_not_read_before_they_are_due() -> None:
     cases = [make(0), make(1, side=100), make(2)]
     futures = read_ahead(cases, reader, 2, limit=volume_bytes(make(0)) * 2)
     next(futures)
-    assert settle(reader) == ["0"]
+    assert settle(reader, 1) == ["0"]
     assert next(futures).result() == "1"
-    assert settle(reader) == ["0", "1", "2"]
+    assert settle(reader, 3) == ["0", "1", "2"]
     assert [future.result() for future in futures] == ["2"]
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_so_many_are_read_at_once(at_once: int) -> None:
-    reader = Reader(0.03)
+    reader = Reader(at_once)
     for future in read_ahead([make(number) for number in range(6)], reader, at_once, 1e9):
         future.result()
     assert reader.most == at_once

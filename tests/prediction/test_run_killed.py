@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import runpy
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 
 from medsemi.prediction.ledger import VOLATILE
+from medsemi.prediction.lock import hold_folder
 
 SCRIPT = Path(__file__).with_name("fake_run.py")
 FAKE = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
@@ -73,15 +76,22 @@ def wait_for(out: Path, cases: int) -> None:
         time.sleep(0.01)
 
 
-def test_twenty_kills_change_nothing(tmp_path: Path, inputs: Path, model: Path) -> None:
+def works_in(out: Path, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a run has begun with the folder; before, it only imports."""
+    with suppress(OSError, ValueError):
+        return bool(json.loads((out / ".medsemi-lock").read_text())["pid"] == process.pid)
+    return False
+
+
+def test_eight_kills_change_nothing(tmp_path: Path, inputs: Path, model: Path) -> None:
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
-    began = time.monotonic()
     assert finish(start(inputs, model, undisturbed))[0] == 2
-    took = time.monotonic() - began
     expected, moments = contents(undisturbed), random.Random(5)  # noqa: S311  (no secret)
-    for _ in range(20):
-        process = start(inputs, model, out)
-        time.sleep(moments.uniform(0.3, 1.0) * took)
+    for _ in range(8):
+        process = start(inputs, model, out, pause=0.1)
+        while not works_in(out, process) and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 1.0))
         process.kill()
         process.communicate()
         # Whatever has its name is whole and right.
@@ -136,13 +146,13 @@ def test_of_two_runs_at_once_the_second_is_refused(
     tmp_path: Path, inputs: Path, model: Path
 ) -> None:
     out = tmp_path / "out"
-    first = start(inputs, model, out, pause=0.1)
-    wait_for(out, 1)
-    code, told = finish(start(inputs, model, out))
+    out.mkdir()
+    with hold_folder(out):
+        code, told = finish(start(inputs, model, out))
     assert code == 4
     assert "E11" in told
-    assert str(first.pid) in told
-    assert finish(first)[0] == 2
+    assert str(os.getpid()) in told
+    assert finish(start(inputs, model, out))[0] == 2
     assert len(summary(out)) == CASES + 1
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -456,9 +457,15 @@ def test_kill_minus_nine_changes_no_bit(tmp_path: Path, phantoms: Path) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_end_with_equal_weights(tmp_path: Path, phantoms: Path) -> None:
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611", "WORLD_SIZE": "2"}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
     ranks = [start(phantoms, tmp_path / "run", 6, 0, RANK=str(r), **meeting) for r in (0, 1)]
-    assert [process.wait() for process in ranks] == [0, 0]
+    try:
+        assert [process.wait(300) for process in ranks] == [0, 0]
+    finally:
+        for process in ranks:
+            process.kill()
     first, second = (weights(tmp_path / "run" / f"rank{r}.pt") for r in (0, 1))
     assert_equal(first, second)
     assert start(phantoms, tmp_path / "alone", 6, 0).wait() == 0
