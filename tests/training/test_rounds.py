@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -23,15 +23,18 @@ from medsemi.training.rounds import Rounds, _refuse_other_rounds
 from medsemi.training.tracking import Tracker
 
 
-def command(repository: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def arguments(repository: Path, folder: Path, *options: str) -> list[str]:
     bundle = repository / "bundles" / "left_atrium_mri_bcp"
-    line = [sys.executable, str(repository / "scripts" / "self_training.py")]
-    line += ["--bundle", str(bundle), "--dataset_dir", str(folder / "data")]
+    line = ["--bundle", str(bundle), "--dataset_dir", str(folder / "data")]
     line += ["--manifest", str(folder / "data" / "manifest.json")]
     line += ["--output_dir", str(folder / "runs" / "rounds")]
-    line += ["--overlay", str(bundle / "configs" / "demo.yaml")]
+    return [*line, "--overlay", str(bundle / "configs" / "demo.yaml"), *options]
+
+
+def command(repository: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    script = str(repository / "scripts" / "self_training.py")
     return subprocess.run(
-        [*line, *options], check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [sys.executable, script, *arguments(repository, folder, *options)], check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
         cwd=folder, capture_output=True, text=True,
     )  # fmt: skip
 
@@ -83,6 +86,14 @@ def test_rounds_of_other_settings_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def main(repository: Path) -> Callable[[list[str]], int]:
+    entry: Callable[[list[str]], int] = runpy.run_path(
+        str(repository / "scripts" / "self_training.py")
+    )["main"]
+    return entry
+
+
+@pytest.fixture
 def given() -> list[Rounds]:
     """The rounds that the command would run."""
     return []
@@ -90,16 +101,14 @@ def given() -> list[Rounds]:
 
 @pytest.fixture
 def parameters(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[Rounds]
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: list[Rounds],
+    main: Callable[[list[str]], int],
 ) -> Callable[..., dict[str, str]]:
     """What the command tells the parent run, by which rounds are known; no round is run."""
     make_phantoms(tmp_path / "data", count=4, shape=(16, 16, 16), labeled=1, validation=1, test=1)
-    path = repository / "scripts" / "self_training.py"
-    spec = importlib.util.spec_from_file_location("self_training", path)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     told: list[Tracker] = []
 
     def run_rounds(one: Rounds, tracker: Tracker) -> Path:
@@ -120,7 +129,7 @@ def parameters(
         line = ["--bundle", str(repository / "bundles" / bundle), "--overlay", str(file)]
         line += ["--dataset_dir", str(tmp_path / data), "--output_dir", str(tmp_path / "runs")]
         line += ["--manifest", str(tmp_path / "data" / "manifest.json"), "--", *options]
-        assert script.main(line) == 0
+        assert main(line) == 0
         return told[-1].parameters
 
     return run
@@ -171,14 +180,19 @@ def test_rounds_are_known_by_bundle_configuration_and_data(
     ],
 )
 def test_wrong_input_is_one_sentence(
-    repository: Path, tmp_path: Path, options: tuple[str, ...], said: str
+    repository: Path,
+    tmp_path: Path,
+    main: Callable[[list[str]], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    said: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     make_phantoms(tmp_path / "data", count=4, shape=(16, 16, 16), labeled=1, validation=1, test=1)
     (tmp_path / "trained.yaml").write_text("train::trainer::compile: true\n")
-    done = command(repository, tmp_path, *options)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    assert main(arguments(repository, tmp_path, *options)) == 2
+    assert said in capsys.readouterr().err
 
 
 ROUNDS_THAT_WAIT = """
