@@ -33,6 +33,7 @@ COPIED = (INFERENCE, "configs/logging.conf", "docs/README.md", "LICENSE")
 NETWORKS = ("model", "student", "teacher")
 # What a prediction builds; everything that these refer to is taken over.
 NODES = ("network_def", "inferer")
+ROOTS = ("initialize", "run")
 # How views of a window are made, where a network that is deployed sees one.
 VIEWS = "views"
 # What a bundle for any data does to an image; it belongs into the metadata of a trained one.
@@ -85,7 +86,8 @@ def deploy(
     if holds_pair(stage / "model.pt"):
         common["network_def"] = _pair(common["network_def"], stage / "model.pt")
     header = "# The configuration that this network was trained with.\n"
-    text = header + yaml.safe_dump(common, sort_keys=False)
+    used = _used(common, building / INFERENCE)
+    text = header + yaml.safe_dump(used, sort_keys=False)
     (building / "configs" / "common.yaml").write_text(text, encoding="utf-8")
     metadata = _metadata(source, common, manifest, Path(dataset_dir))
     text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
@@ -152,6 +154,16 @@ def _as_trained(common: Path, recorded: Path) -> dict[str, Any]:
     needed = {path.split(SEPARATOR)[0] for path in reachable(trained, nodes)}
     known = {k: lookup(trained, k) if k in needed else v for k, v in config.items()}
     return known | {k: lookup(trained, k) for k in sorted(needed - known.keys())}
+
+
+def _used(common: Mapping[str, Any], inference: Path) -> dict[str, Any]:
+    """What the only workflow of the bundle and a prediction need; a key that nothing uses is a mistake."""
+    if not inference.is_file():
+        return dict(common)
+    tree = {**common, **_read(inference)}
+    needed = reachable(tree, [*ROOTS, *(node for node in NODES if node in tree)])
+    kept = {"imports", *(path.split(SEPARATOR)[0] for path in needed)}
+    return {key: value for key, value in common.items() if key in kept}
 
 
 def _as_deployed(inference: Path, recorded: Path) -> None:

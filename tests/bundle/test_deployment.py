@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from medsemi.bundle.deployment import deploy
+from medsemi.bundle.lint import lint_configs
 from medsemi.bundle.merged import merge
 from medsemi.data.manifest import Manifest
 from medsemi.data.phantoms import make_phantoms
@@ -140,12 +141,27 @@ def test_the_bundle_segments_with_its_own_weights_wherever_it_is(
     assert inference["weights"] == "$os.path.join(@bundle_root, 'models', 'model.pt')"
     assert inference["output_dir"] == "results"
     assert "trained" not in inference
+    files = [folder / "configs" / f"{name}.yaml" for name in ("common", "inference")]
+    assert [str(finding) for finding in lint_configs(files)] == []
     parser = ConfigParser()
-    parser.read_config([str(folder / "configs" / f"{n}.yaml") for n in ("common", "inference")])
+    parser.read_config([str(path) for path in files])
     parser["bundle_root"] = str(folder)
     assert (
         Path(parser.get_parsed_content("weights")).read_bytes() == (stage / "model.pt").read_bytes()
     )
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in BUNDLE.parent.iterdir()))
+def test_every_bundle_is_one_that_monai_runs(
+    name: str, tmp_path: Path, data: Path, manifest: Manifest
+) -> None:
+    configs = BUNDLE.parent / name / "configs"
+    tree = merge([configs / "common.yaml", configs / "train.yaml"], {}).tree
+    (tmp_path / "config.json").write_text(json.dumps(tree, default=str))
+    torch.save({"model": torch.zeros(1)}, tmp_path / "model.pt")
+    folder = deploy(BUNDLE.parent / name, tmp_path, data, manifest)
+    files = [folder / "configs" / f"{part}.yaml" for part in ("common", "inference")]
+    assert [str(finding) for finding in lint_configs(files)] == []
 
 
 def test_the_form_of_the_output_is_that_of_the_classes(

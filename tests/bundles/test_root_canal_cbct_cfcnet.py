@@ -121,6 +121,24 @@ def test_every_network_is_trained_scored_and_predicted_with(phantoms: Path, tmp_
     assert result.shape == source.shape
     np.testing.assert_allclose(result.affine, source.affine, atol=1e-5)
 
+    done = stage("inference", phantoms, runs)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    written = sorted((runs / "inference").glob("*_seg.nii.gz"))
+    assert len(written) == 4
+    # The same two students, which the file of the workflow and the bundle describe otherwise.
+    bundle = runs / "train" / "bundle"
+    files = [str(bundle / "configs" / f"{part}.yaml") for part in ("common", "inference")]
+    options = ("--bundle_root", str(bundle), "--dataset_dir", str(phantoms))
+    line = ["monai.bundle", "run", "--config_file", str(files), *options]
+    done = run(line, "--output_dir", str(tmp_path / "again"))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    for path in written:
+        again = tmp_path / "again" / "inference" / path.name
+        assert np.array_equal(nibabel.load(again).dataobj, nibabel.load(path).dataobj)
+    refused = stage("evaluate", phantoms, runs, "--levels_high", "3")
+    assert refused.returncode == 2
+    assert "levels_high was 2, is 3" in refused.stderr
+
 
 @pytest.mark.slow
 def test_two_networks_start_apart_and_teach_each_other(phantoms: Path, tmp_path: Path) -> None:
