@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from medsemi.batch import Batch, Sub
 from medsemi.errors import ConfigError
 from medsemi.methods.bcp import BCP, CopyPastePretraining, halves
-from medsemi.parts.copy_paste import Box
+from medsemi.parts.copy_paste import Box, outside_mask
+from medsemi.parts.losses import linear_dice, region_losses
 
 IDS = ("a", "b", "c", "d")
+BOX = Box((1, 1, 1), (4, 4, 4))
+OUTSIDE = outside_mask(BOX, (6, 6, 6), torch.device("cpu"))
 
 
 class Spy(nn.Module):
@@ -36,6 +39,19 @@ def batch() -> Batch:
     return Batch(Sub(labeled, label, IDS), Sub(labeled + 4, None, IDS))
 
 
+def random_batch() -> Batch:
+    """Every voxel and every label is another one, so that nothing can be taken for something else."""
+    generator = torch.Generator().manual_seed(7)
+    image, other = (torch.randn(4, 1, 6, 6, 6, generator=generator) for _ in range(2))
+    label = torch.randint(2, (4, 6, 6, 6), generator=generator).to(torch.uint8)
+    return Batch(Sub(image, label, IDS), Sub(other, None, IDS))
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 2, 1))
+
+
 def test_the_defaults_are_the_published_choices() -> None:
     defaults = {k: p.default for k, p in inspect.signature(BCP).parameters.items()}
     assert defaults["hole_ratio"] == 2 / 3
@@ -48,7 +64,7 @@ def test_the_defaults_are_the_published_choices() -> None:
 
 def test_the_student_sees_both_mixes_voxel_by_voxel() -> None:
     method = BCP(Spy())
-    method(batch(), Box((1, 1, 1), (4, 4, 4)), 0)
+    method(batch(), BOX, 0)
     inward, outward = method.student.seen
     hole = (slice(None), slice(None), *[slice(1, 5)] * 3)
     assert inward[:, 0, 0, 0, 0].tolist() == [1, 2]
@@ -61,10 +77,35 @@ def test_the_student_sees_both_mixes_voxel_by_voxel() -> None:
 
 
 def test_pseudo_labels_weigh_half_of_true_ones() -> None:
-    terms = BCP(Spy(), pseudo_weight=0.5)(batch(), Box((1, 1, 1), (4, 4, 4)), 0)
+    terms = BCP(Spy(), pseudo_weight=0.5)(batch(), BOX, 0)
     assert {w for n, w in terms.weights.items() if n.endswith("pseudo")} == {0.25}
     assert {w for n, w in terms.weights.items() if n.endswith("labeled")} == {0.5}
     assert len(terms.terms) == 8
+
+
+def test_each_mix_learns_its_own_labels_in_its_own_regions() -> None:
+    """The terms by their formulas; a student that has moved tells its labels from the teacher's."""
+    method, given = BCP(network(), component_filter=False, pseudo_weight=0.4), random_batch()
+    with torch.no_grad():
+        for parameter in method.student.parameters():
+            parameter.add_(0.1)
+    labeled = given.labeled.image, given.labeled.label
+    pseudo = method.teacher(given.unlabeled.image).argmax(1).to(torch.uint8)
+    unlabeled = given.unlabeled.image, pseudo
+    found = method(given, BOX, 0)
+    for way, half, around, box, regions in (
+        ("inward", slice(0, 2), labeled, unlabeled, {"labeled": OUTSIDE, "pseudo": ~OUTSIDE}),
+        ("outward", slice(2, 4), unlabeled, labeled, {"labeled": ~OUTSIDE, "pseudo": OUTSIDE}),
+    ):
+        shown, target = (
+            torch.where(OUTSIDE, one[half], other[half])
+            for one, other in zip(around, box, strict=True)
+        )
+        terms = region_losses(method.student(shown), target, regions, linear_dice)
+        assert len(terms) == 4
+        for name, term in terms.items():
+            torch.testing.assert_close(found.terms[f"{way}_{name}"], term)
+            assert found.weights[f"{way}_{name}"] == (0.2 if name.endswith("pseudo") else 0.5)
 
 
 def test_true_labels_are_those_of_the_voxels_that_are_shown() -> None:
@@ -75,7 +116,7 @@ def test_true_labels_are_those_of_the_voxels_that_are_shown() -> None:
     with torch.no_grad():
         method.student.scale.fill_(20.0)
     given = Batch(Sub(given.labeled.image, label, IDS), given.unlabeled)
-    terms = method(given, Box((1, 1, 1), (4, 4, 4)), 0).terms
+    terms = method(given, BOX, 0).terms
     assert terms["inward_ce_labeled"] < 1e-4
     assert terms["outward_ce_labeled"] < 1e-4
     # The teacher calls bright voxels foreground too, so that its labels agree.
@@ -94,16 +135,12 @@ def test_the_filter_keeps_one_component() -> None:
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm3d, nn.InstanceNorm3d])
 def test_passes_matter_to_batch_norm_alone(norm: type[nn.Module]) -> None:
-    torch.manual_seed(0)
-    random = torch.randn(4, 1, 6, 6, 6)
-    label = (random[:, 0] > 0).to(torch.uint8)
-    given = Batch(Sub(random, label, IDS), Sub(torch.randn(4, 1, 6, 6, 6), None, IDS))
-    losses = []
+    given, losses = random_batch(), []
     for passes in (1, 2):
         torch.manual_seed(1)
         network = nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), norm(3), nn.Conv3d(3, 2, 1))
         method = BCP(network, student_passes=passes, teacher_passes=passes)
-        losses.append(method.train()(given, Box((1, 1, 1), (4, 4, 4)), 0).total.item())
+        losses.append(method.train()(given, BOX, 0).total.item())
     assert (losses[0] == pytest.approx(losses[1], rel=1e-5)) is (norm is nn.InstanceNorm3d)
 
 
@@ -122,13 +159,34 @@ def test_deploy_names_the_network() -> None:
 
 def test_pretraining_mixes_the_labeled_halves() -> None:
     method = CopyPastePretraining(Spy())
-    terms = method(batch(), Box((1, 1, 1), (4, 4, 4)), 0)
+    terms = method(batch(), BOX, 0)
     (seen,) = method.student.seen
     assert seen[:, 0, 0, 0, 0].tolist() == [1, 2]
     assert seen[:, 0, 2, 2, 2].tolist() == [3, 4]
     assert set(terms.terms) == {"dice_mixed", "ce_mixed"}
-    regions = CopyPastePretraining(Spy(), loss="regions")(batch(), Box((1, 1, 1), (4, 4, 4)), 0)
+    regions = CopyPastePretraining(Spy(), loss="regions")(batch(), BOX, 0)
     assert set(regions.terms) == {"dice_outside", "ce_outside", "dice_inside", "ce_inside"}
+
+
+@pytest.mark.parametrize(
+    ("loss", "regions"),
+    [
+        ("mixed", {"mixed": torch.ones_like(OUTSIDE)}),
+        ("regions", {"outside": OUTSIDE, "inside": ~OUTSIDE}),
+    ],
+)
+def test_pretraining_learns_the_label_of_each_voxel_that_is_shown(
+    loss: str, regions: dict[str, Tensor]
+) -> None:
+    method, given = CopyPastePretraining(network(), loss=loss), random_batch()
+    shown, target = (
+        torch.where(OUTSIDE, whole[:2], whole[2:])
+        for whole in (given.labeled.image, given.labeled.label)
+    )
+    expected = region_losses(method.student(shown), target, regions, linear_dice)
+    found = method(given, BOX, 0)
+    torch.testing.assert_close(found.terms, expected)
+    assert found.weights == dict.fromkeys(expected, 0.5)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1, ([0], [0])), (3, ([0, 1], [1, 2]))])

@@ -8,6 +8,7 @@ from torch import nn
 
 from medsemi.batch import Batch, Sub
 from medsemi.methods.dual_mean_teacher import DualMeanTeacher
+from medsemi.parts.pseudo_labels import pseudo_loss
 
 
 def batch() -> Batch:
@@ -86,6 +87,22 @@ def test_the_warm_up_learns_labels_alone() -> None:
     assert later.terms.keys() == names | {"pseudo_a", "pseudo_b"}
     assert later.weights["pseudo_a"] == pytest.approx(0.0067379, abs=1e-6)
     assert net(data, draws, 20).weights["pseudo_b"] == 1.0
+
+
+def test_each_student_learns_the_consensus_on_its_own_view() -> None:
+    net, data = method(threshold=0.0, sample_threshold=0.0, conflict_weight=0.5), batch()
+    draws, unlabeled = net.draw(data, torch.Generator().manual_seed(3)), data.unlabeled.image
+    with torch.no_grad():  # so that what a student says is not what its teacher says
+        for student in (net.student_a, net.student_b):
+            student.weight[1] += 0.5
+    answers = [net.teachers.first(unlabeled), net.teachers.second(unlabeled)]
+    target, weight, _ = net.consensus(answers)
+    terms = net(data, draws, 20).terms
+    students = {"a": net.student_a, "b": net.student_b}
+    for (name, student), view in zip(students.items(), draws.views, strict=True):
+        logits = student(net.strong(unlabeled, view))
+        expected = pseudo_loss(logits, target, weight, dice=net.dice, dice_weight=0.5)
+        torch.testing.assert_close(terms[f"pseudo_{name}"], expected)
 
 
 def test_each_teacher_follows_its_own_student() -> None:

@@ -93,6 +93,18 @@ def test_boxes_have_the_share_of_the_window_that_was_asked_for(space: tuple[int,
     assert (edges.amax(1) / edges.amin(1)).max() < 4.2  # 3.33, and rounding of small edges
 
 
+def test_boxes_sit_anywhere_in_the_window_and_reach_both_ends() -> None:
+    space = (12, 10, 8)
+    boxes = draw_boxes(600, space, torch.Generator().manual_seed(1), probability=1.0)
+    corners = torch.tensor([box.corner for box in boxes])
+    room = torch.tensor(space) - torch.tensor([box.size for box in boxes])
+    assert ((corners >= 0) & (corners <= room)).all()
+    for axis in range(3):
+        places = (corners[:, axis] / room[:, axis])[room[:, axis] > 0]
+        assert places.mean().item() == pytest.approx(0.5, abs=0.06)
+        assert {0.0, 1.0} < set(places.tolist())
+
+
 def test_no_box_and_all_of_the_window() -> None:
     none, whole = Box((0, 0), (0, 0)), Box((0, 0), (4, 5))
     masks = outside_masks([none, whole], (4, 5), torch.device("cpu"))

@@ -74,6 +74,22 @@ def test_fourier_cuts_at_a_quarter_cycle(period: int, kept: float) -> None:
     torch.testing.assert_close(middle, kept * image[..., 40:80], atol=0.05, rtol=0)
 
 
+def test_each_level_halves_the_band() -> None:
+    steps = torch.arange(64.0).view(1, 1, 1, 64).expand(1, 1, 16, 64)
+    assert [len(low_pass(steps, "haar", n)[0, 0, 0].unique()) for n in (1, 2, 3)] == [32, 16, 8]
+    impulse = torch.zeros(1, 1, 65, 65)
+    impulse[..., 32, 32] = 1.0
+    squares = (torch.arange(65) - 32).square()
+    for levels, sigma in ((2, 2.0), (3, 4.0)):
+        variance = (low_pass(impulse, "gaussian", levels).sum((0, 1, 2)) * squares).sum()
+        assert variance.sqrt().item() == pytest.approx(sigma, rel=0.05)
+    for period, kept in ((6, 0.0), (12, 1.0)):
+        wave = torch.cos(2 * torch.pi * (torch.arange(240.0) + 0.5) / period)
+        image = wave.view(1, 1, 1, -1).expand(1, 1, 8, 240)
+        middle = low_pass(image, "fft", 2)[..., 80:160]
+        torch.testing.assert_close(middle, kept * image[..., 80:160], atol=0.05, rtol=0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_wraps_around(kind: str) -> None:
     """A bright edge leaves the far side dark."""

@@ -55,6 +55,42 @@ def test_draws_keep_their_ranges_and_probabilities() -> None:
     assert max(draw.blur) <= 2.0
 
 
+@pytest.mark.parametrize(
+    ("name", "otherwise", "low", "high"),
+    [
+        ("contrast", 1.0, 0.5, 1.5),
+        ("brightness", 0.0, -0.5, 0.5),
+        ("gamma", 1.0, 0.7, 1.5),
+        ("blur", 0.0, 0.1, 2.0),
+        ("noise", 0.0, 0.0, 0.1),
+    ],
+)
+def test_every_range_is_used_to_its_ends(
+    name: str, otherwise: float, low: float, high: float
+) -> None:
+    draw = IntensityViews().draw(4000, torch.Generator().manual_seed(1))
+    values = [value for value in getattr(draw, name) if value != otherwise]
+    edge = 0.02 * (high - low)
+    assert low <= min(values) < low + edge
+    assert high - edge < max(values) <= high
+
+
+def test_the_jitter_comes_as_a_whole_and_blur_and_noise_by_themselves() -> None:
+    draw = IntensityViews().draw(4000, torch.Generator().manual_seed(1))
+    jittered, blurred, noisy = (
+        torch.tensor(values) != otherwise
+        for values, otherwise in ((draw.contrast, 1.0), (draw.blur, 0.0), (draw.noise, 0.0))
+    )
+    assert torch.equal(jittered, torch.tensor(draw.brightness) != 0.0)
+    assert torch.equal(jittered, torch.tensor(draw.gamma) != 1.0)
+    for both, share in (
+        (blurred & noisy, 0.25),
+        (jittered & blurred, 0.4),
+        (jittered & noisy, 0.4),
+    ):
+        assert both.float().mean().item() == pytest.approx(share, abs=0.04)
+
+
 def test_half_precision_around_it_changes_nothing() -> None:
     views = IntensityViews(blurred=1.0)
     draw = views.draw(1, torch.Generator().manual_seed(4))
