@@ -66,8 +66,9 @@ def learned(manifest: Manifest, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("origin", ["initial_weights", "second_weights"])
 def test_what_the_scored_weights_learned_from_is_not_scored(
-    manifest: Manifest, tmp_path: Path, learned: Path
+    manifest: Manifest, tmp_path: Path, learned: Path, origin: str
 ) -> None:
     """Also where they, or the weights that they started from, lie in another output folder."""
     opened = manifest, "validation", None, tmp_path, tmp_path / "run"
@@ -79,9 +80,7 @@ def test_what_the_scored_weights_learned_from_is_not_scored(
         opened_cases(*opened, learned)
     with pytest.raises(ManifestError, match=r"was labeled in the training .*pretrain"):
         opened_cases(*opened, learned.with_name("train"))
-    (follower / "config.json").write_text(
-        json.dumps({"initial_weights": str(learned / "model.pt")})
-    )
+    (follower / "config.json").write_text(json.dumps({origin: str(learned / "model.pt")}))
     with pytest.raises(ManifestError, match=r"was labeled in the training .*pretrain"):
         opened_cases(*opened, follower)
 
@@ -94,6 +93,14 @@ def test_a_case_of_the_same_name_in_another_data_set_is_scored(
     (other / case.image).write_bytes(b"another image")
     (learned / "config.json").write_text(json.dumps({"dataset_dir": str(other)}))
     assert opened_cases(manifest, "validation", None, tmp_path, tmp_path / "run", learned)
+
+
+def test_where_the_data_of_a_training_are_gone_a_case_of_the_same_name_is_not_scored(
+    manifest: Manifest, tmp_path: Path, learned: Path
+) -> None:
+    (learned / "config.json").write_text(json.dumps({"dataset_dir": str(tmp_path / "gone")}))
+    with pytest.raises(ManifestError, match=r"was labeled in the training .*pretrain"):
+        opened_cases(manifest, "validation", None, tmp_path, tmp_path / "run", learned)
 
 
 @pytest.mark.parametrize("reason", [None, "", "  "])
@@ -113,6 +120,17 @@ def test_each_look_is_recorded(manifest: Manifest, store: VolumeStore, tmp_path:
         rows = list(csv.DictReader(file))
     assert [row["reason"] for row in rows] == ["first table", "second"]
     assert {row["digest"] for row in rows} == {manifest.digest}
+
+
+def test_the_first_rank_alone_records_a_look(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert opened_cases(manifest, "test", "why", tmp_path, tmp_path / "run")
+    assert not (tmp_path / "run" / LOOKS).exists()
+    monkeypatch.setenv("RANK", "0")
+    assert opened_cases(manifest, "test", "why", tmp_path, tmp_path / "run")
+    assert (tmp_path / "run" / LOOKS).exists()
 
 
 def test_a_test_image_that_was_trained_on_is_not_scored(manifest: Manifest, tmp_path: Path) -> None:

@@ -118,6 +118,26 @@ def test_true_labels_of_unlabeled_cases_stay_away(
     assert data / "labels" / f"{case.case_id}.nii.gz" not in linked
 
 
+def test_a_disk_without_symbolic_links_gets_copies(
+    data: Path, manifest: Manifest, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no links")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    case = manifest.unlabeled[0]
+    made = make_round(manifest, data, [label(case.case_id, 1.0)], labels, tmp_path / "r", "second")
+    sources = {
+        case.image: data / case.image,
+        made.labeled[-1].label: labels / f"{case.case_id}.nii.gz",
+    }
+    for name, source in sources.items():
+        copied = tmp_path / "r" / "dataset" / name
+        assert copied.is_file()
+        assert not copied.is_symlink()
+        assert copied.read_bytes() == source.read_bytes()
+
+
 def test_a_missing_label_file_is_named(data: Path, manifest: Manifest, tmp_path: Path) -> None:
     case = manifest.unlabeled[0].case_id
     with pytest.raises(DataError, match=rf"{case}\.nii\.gz is missing"):

@@ -121,6 +121,33 @@ def test_augmentation_is_seeded_by_step_and_slot(volumes: list[Volume]) -> None:
     assert torch.equal(first.labeled.label, plain.labeled.label)
 
 
+class Asked:
+    """Remembers which spacings it was told, and turns nothing."""
+
+    def __init__(self) -> None:
+        self.spacings: list[tuple[float, ...]] = []
+
+    def draw(self, spacing: tuple[float, ...], generator: np.random.Generator) -> None:
+        self.spacings.append(spacing)
+
+
+def test_the_geometry_is_told_the_spacing_of_the_turned_window(tmp_path: Path) -> None:
+    """The image rises along its first axis, so that a window tells how it was turned."""
+    rising = np.arange(12, dtype=np.float32).reshape(1, 12, 1, 1).repeat(12, 2).repeat(12, 3)
+    np.save(tmp_path / "image.npy", rising)
+    np.save(tmp_path / "label.npy", np.ones((12, 12, 12), np.uint8))
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    volume = Volume("a", tmp_path / "image.npy", tmp_path / "label.npy", affine)
+    asked, turned = Asked(), set()
+    made = stream([volume], labeled_windows=1, unlabeled_windows=0, geometry=asked)
+    for step in range(20):
+        window = made[step].labeled.image[0, 0]
+        straight = window[0, 0, 0] != window[1, 0, 0]
+        assert asked.spacings[-1] == ((1.0, 2.0, 3.0) if straight else (2.0, 1.0, 3.0))
+        turned.add(bool(straight))
+    assert turned == {True, False}
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [

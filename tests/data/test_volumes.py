@@ -92,6 +92,17 @@ def test_nothing_stale_is_served(data: Path) -> None:
     assert not VolumeStore(data, transforms(), data / "cache").volume(CASE, True).image.any()
 
 
+def test_no_stale_label_is_served(data: Path) -> None:
+    """Neither that of another label file, nor none because the case was unlabeled before."""
+    store = VolumeStore(data, transforms(), data / "cache")
+    assert store.volume(CASE, False).label is None
+    assert store.volume(CASE, True).label.any()
+    label = nibabel.load(data / "label.nii.gz")
+    changed = nibabel.Nifti1Image(np.zeros((6, 5, 4), np.uint8), label.affine)
+    nibabel.save(changed, data / "label.nii.gz")
+    assert not store.volume(CASE, True).label.any()
+
+
 def test_what_is_half_written_is_made_again(data: Path) -> None:
     store = VolumeStore(data, transforms(), data / "cache")
     volume = store.volume(CASE, True)

@@ -69,6 +69,14 @@ def test_a_patient_without_a_value_is_left_out() -> None:
     assert table.shape == (2, 2)
 
 
+def test_a_patient_without_a_value_in_one_method_is_left_out_of_both() -> None:
+    nan = float("nan")
+    ours = {0: {"a": nan, "b": 1.0, "c": 2.0, "d": 3.0}}
+    theirs = {0: {"a": 7.0, "b": 0.5, "c": nan, "d": 1.0}}
+    found = compare(ours, theirs, {case: case for case in "abcd"}, resamples=99)
+    assert (found.patients, found.mean) == (2, 1.25)
+
+
 def test_other_cases_in_another_seed_are_refused() -> None:
     with pytest.raises(DataError, match="Seed 1"):
         patient_means({0: {"a": 1.0}, 1: {"b": 1.0}}, {"a": "a", "b": "b"})
