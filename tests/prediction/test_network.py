@@ -119,6 +119,39 @@ def test_the_orientation_of_the_network_does_not_show(
     assert (result.labels == expected.labels).mean() > 0.995
 
 
+def neighbor() -> nn.Module:
+    """Says of each voxel what the one before it on the first axis is; surely that it is bright alone.
+
+    So the mean over forms and windows is bright where one of them is, also at a window's edge.
+    """
+    network = nn.Conv3d(1, 2, 3, padding=1)
+    with torch.no_grad():
+        network.weight.zero_()
+        network.weight[1, 0, 0, 1, 1] = 10.0
+        network.bias.copy_(torch.tensor([0.0, -0.2]))
+    return network
+
+
+@pytest.mark.parametrize(
+    ("orientation", "mirror_axes", "before", "after"),
+    [("LPS", [], True, False), ("RAS", [], False, True), ("LPS", [0], True, True)],
+)
+def test_orientation_and_mirrors_reach_the_network(
+    make: Make, grid: Grid, orientation: str, mirror_axes: list[int], before: bool, after: bool
+) -> None:
+    """The image is LPS; in RAS, or mirrored, what comes before a voxel is what comes after it."""
+    inferer = {**SMALL.WINDOW, "mirror_axes": mirror_axes}
+    segmenter = make(
+        contract={"orientation": orientation},
+        config={"inferer": inferer},
+        weights={"model": neighbor()},
+    )
+    values = np.random.default_rng(0).random(SHAPE) > 0.5
+    labels = segmenter.segment(make_case(grid), make_volume(values)).labels
+    expected = before & values[:-2] | after & values[2:]
+    np.testing.assert_array_equal(labels[1:-1], expected)
+
+
 def test_labels_follow_the_sphere_on_another_spacing(make: Make, grid: Grid) -> None:
     inside = distances(grid) < 10
     values = np.where(inside, 1.0, 0.0)
