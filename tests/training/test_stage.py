@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
+from medsemi.batch import Batch, Sub
 from medsemi.data.manifest import MANIFEST_TAG
 from medsemi.errors import ConfigError
 from medsemi.evaluation.protocol import WindowInference
+from medsemi.methods.supervised import Supervised
 from medsemi.training.checkpoint import save_weights
 from medsemi.training.history import History
 from medsemi.training.stage import EvaluationStage
@@ -29,16 +32,23 @@ class Noise:
         self.label = np.ones(EDGES, np.uint8)
 
 
-def stage(folder: Path, digest: str) -> EvaluationStage:
+def stage(folder: Path, digest: str, **options: object) -> EvaluationStage:
     tracker = Tracker(
         folder / "scores", tracking_uri=str(folder / "mlflow.db"), experiment_name="one",
         run_name="one", stage="evaluate", parameters={}, tags={MANIFEST_TAG: digest},
     )  # fmt: skip
+    options = {"network": nn.Conv3d(1, 2, 1), **options}
     return EvaluationStage(
-        network=nn.Conv3d(1, 2, 1), weights_dir=folder, volumes=[Noise()],
-        inference=WindowInference(EDGES), classes={0: "background", 1: "organ"},
-        output_dir=folder / "scores", device="cpu", tracker=tracker,
+        weights_dir=folder, volumes=[Noise()], inference=WindowInference(EDGES),
+        classes={0: "background", 1: "organ"}, output_dir=folder / "scores", device="cpu",
+        tracker=tracker, **options,
     )  # fmt: skip
+
+
+def scored(started: EvaluationStage) -> dict[str, float | None]:
+    """The Dice of each network; nothing is sent."""
+    started.tracker.start = lambda *_: None
+    return {name: one.overall.metrics["dice"].mean for name, one in started.run().items()}
 
 
 def test_scores_of_another_manifest_are_not_overwritten(tmp_path: Path) -> None:
@@ -61,3 +71,38 @@ def test_an_evaluation_leaves_nothing_of_the_one_before_it(tmp_path: Path) -> No
         names = [row.name for row in History(tmp_path / "scores" / "history.csv").read()]
         assert len(names) == len(set(names)) > 0
         assert not left.exists()
+
+
+def test_the_average_is_scored_and_deployed_where_there_is_one(tmp_path: Path) -> None:
+    """The student calls every voxel background, the average calls every voxel organ."""
+    answering = nn.Conv3d(1, 2, 1)
+    nn.init.zeros_(answering.weight)
+    for name, answer in (("student", [1.0, 0.0]), ("average", [0.0, 1.0])):
+        answering.bias.data = torch.tensor(answer)
+        save_weights(tmp_path / f"{name}.pt", answering)
+    started = stage(tmp_path, "first", method=Supervised(nn.Conv3d(1, 2, 1)))
+    assert scored(started) == {"student": 0.0, "average": 1.0}
+    assert started.tracker.tags["medsemi.deployed"] == "average"
+    (tmp_path / "average.pt").unlink()
+    started = stage(tmp_path, "first", method=Supervised(nn.Conv3d(1, 2, 1)))
+    assert scored(started) == {"student": 0.0}
+    assert started.tracker.tags["medsemi.deployed"] == "student"
+
+
+def test_a_recalibrated_network_is_scored_beside_its_own(tmp_path: Path) -> None:
+    """Bright voxels are organ; beside windows of brightness 5, those of 0 to 1 are dark."""
+    network = nn.Sequential(nn.BatchNorm3d(1), nn.Conv3d(1, 2, 1, bias=False))
+    network[1].weight.data = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1, 1)
+    save_weights(tmp_path / "student.pt", network)
+    windows = Sub(torch.randn(4, 1, 8, 8, 8) + 5.0, None, ())
+    stream = dict.fromkeys(range(2), Batch(windows, windows))
+    options = {"network": network, "recalibration": stream, "recalibration_steps": 2}
+    assert scored(stage(tmp_path, "first", **options)) == {
+        "student": 1.0,
+        "student_recalibrated": 0.0,
+    }
+    unknown = stage(tmp_path, "first", recalibrated_networks=("teacher",), **options)
+    with pytest.raises(
+        ConfigError, match="no network teacher; set it to 0, or name one of student"
+    ):
+        unknown.run()

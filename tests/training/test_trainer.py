@@ -187,6 +187,56 @@ def test_bf16_trains_and_keeps_float32_weights(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("amp", "dtype"), [("none", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_precision_reaches_the_convolutions(
+    tmp_path: Path, amp: str, dtype: torch.dtype
+) -> None:
+    network, seen = toy(), set()
+    network[0].register_forward_hook(lambda _, given, result: seen.add(result.dtype))
+    trainer(tmp_path, steps=1, method=Supervised(network), amp=amp).run()
+    assert seen == {dtype}
+
+
+class AfterSteps:
+    """Calls a function with the trainer after each step and keeps what it returns."""
+
+    def __init__(self, look: Callable[[SemiSupervisedTrainer], object]) -> None:
+        self.look, self.seen = look, []
+
+    def attach(self, engine: SemiSupervisedTrainer) -> None:
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda: self.seen.append(self.look(engine))
+        )
+
+
+def test_each_step_has_its_own_learning_rate_and_reports_it(tmp_path: Path) -> None:
+    used = AfterSteps(lambda engine: engine.optimizer.param_groups[0]["lr"])
+    reported = AfterSteps(lambda engine: engine.state.output["learning_rate"].item())
+    halved = {"learning_rate": lambda step: 0.5**step, "handlers": [used, reported]}
+    trainer(tmp_path, steps=3, method=Supervised(toy()), **halved).run()
+    assert used.seen == reported.seen == [1.0, 0.5, 0.25]
+
+
+def test_the_average_of_the_deployed_weights_by_its_formula(tmp_path: Path) -> None:
+    """At steps 0 and 1 a tenth and 2 of 11 would stay, of which the latter is more than asked for."""
+    method, share = Supervised(toy()), 0.15
+
+    def copied(network: nn.Module) -> list[Tensor]:
+        return [parameter.detach().clone() for parameter in network.parameters()]
+
+    expected = copied(method.inference_network)
+    students = AfterSteps(lambda engine: copied(engine.method.inference_network))
+    averages = AfterSteps(lambda engine: copied(engine.average.network))
+    handlers = [students, averages]
+    trainer(tmp_path, steps=3, method=method, weight_average=share, handlers=handlers).run()
+    for step, (student, average) in enumerate(zip(students.seen, averages.seen, strict=True)):
+        stays = min((1 + step) / (10 + step), share)
+        expected = [
+            stays * old + (1 - stays) * new for old, new in zip(expected, student, strict=True)
+        ]
+        torch.testing.assert_close(average, expected)
+
+
 def test_a_finished_training_whose_report_was_killed_reports_when_run_again(tmp_path: Path) -> None:
     """The tracker hears of start and end, with the weights in place and no step in between."""
     trainer(tmp_path).run()
@@ -293,10 +343,11 @@ def test_labels_that_the_network_cannot_tell_are_named(tmp_path: Path) -> None:
         started.run()
 
 
-def validation(folder: Path, classes: int) -> Validation:
+def validation(folder: Path, classes: int = 2, **options: object) -> Validation:
+    options = {"volumes": [], "interval": 1, "tracker": None, **options}
     return Validation(
-        volumes=[], inference=WindowInference((8, 8, 8)), interval=1, tracker=None, output_dir=folder,
-        classes={value: str(value) for value in range(classes)},
+        inference=WindowInference((8, 8, 8)), output_dir=folder,
+        classes={value: str(value) for value in range(classes)}, **options,
     )  # fmt: skip
 
 
@@ -325,6 +376,51 @@ def test_asking_for_the_classes_changes_no_bit(tmp_path: Path) -> None:
     assert [part.training for part in network] == [True, False, True]
     assert torch.equal(torch.get_rng_state(), state)
     assert_equal(network.state_dict(), before)
+
+
+class Scores:
+    """Stands for the evaluation of a validation: the teacher's Dice is given, the student's is 1."""
+
+    def __init__(self, *dice: float) -> None:
+        self.dice, self.steps, self.shown = iter(dice), [], []
+
+    def __call__(
+        self, networks: dict[str, nn.Module], volumes: list, inference: object, classes: object,
+        folder: Path, *_: object,
+    ) -> dict[str, SimpleNamespace]:  # fmt: skip
+        self.steps.append(int(folder.name.removeprefix("step_")))
+        self.shown.append({n: copy.deepcopy(one.state_dict()) for n, one in networks.items()})
+        return {"student": self.summary(1.0), "teacher": self.summary(next(self.dice))}
+
+    def summary(self, dice: float) -> SimpleNamespace:
+        metrics = {"dice": SimpleNamespace(mean=dice), "hd95_mm": SimpleNamespace(mean=None)}
+        return SimpleNamespace(overall=SimpleNamespace(metrics=metrics, missed=0))
+
+
+def validated(folder: Path, scores: Scores, steps: int, interval: int) -> None:
+    """Train with validations that find these scores."""
+    quiet = SimpleNamespace(log=lambda values, step: None)
+    given = {"volumes": [object()], "interval": interval, "tracker": quiet, "pictures": 0}
+    method = BCP(toy(), deploy="teacher", ema_decay=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medsemi.training.handlers.evaluate_cases", scores)
+        trainer(folder, steps, method, handlers=[validation(folder, **given)]).run()
+
+
+def test_the_best_deployed_weights_are_kept(tmp_path: Path) -> None:
+    scores = Scores(0.4, 0.9, 0.7)
+    validated(tmp_path, scores, steps=3, interval=1)
+    best = weights(tmp_path / "best.pt")
+    assert_equal(best, scores.shown[1]["teacher"])
+    others = (scores.shown[0]["teacher"], scores.shown[1]["student"], scores.shown[2]["teacher"])
+    assert all(any(not torch.equal(best[key], one[key]) for key in best) for one in others)
+    assert float((tmp_path / "best.txt").read_text()) == 0.9
+
+
+def test_the_last_step_is_validated_too(tmp_path: Path) -> None:
+    scores = Scores(0.5, 0.5, 0.5)
+    validated(tmp_path, scores, steps=5, interval=2)
+    assert scores.steps == [2, 4, 5]
 
 
 def test_an_error_that_is_not_the_window_stays_as_it_is(tmp_path: Path) -> None:
