@@ -8,7 +8,7 @@ images, and arguments that an override such as `--optimizer::momentum 0.5` chang
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +44,30 @@ def refuse_other_training(folder: str | Path, tree: Mapping[str, Any]) -> None:
     record, checkpoint = Path(folder) / "config.json", Path(folder) / "last.pt"
     if not (record.is_file() and checkpoint.is_file()):
         return
-    before = _parts(json.loads(record.read_text(encoding="utf-8")))
-    now = _parts(json.loads(json.dumps(tree, default=str)))
-    differing = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-    if differing:
-        changes = [f"{k} was {before.get(k)}, is {now.get(k)}" for k in differing[:_SHOWN]]
-        more = f"; {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+    changes = differences(record, tree, _parts)
+    if changes:
         raise CheckpointError(
-            f"{checkpoint} belongs to other settings ({'; '.join(changes)}{more}): take another"
-            " output_dir or set them back."
+            f"{checkpoint} belongs to other settings ({changes}): take another output_dir or set them"
+            " back."
         )
+
+
+def differences(
+    record: Path, tree: Mapping[str, Any], parts: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> str:
+    """Say what differs between a recorded configuration and one of today; "" is nothing.
+
+    Args:
+        record: `config.json` of a run.
+        tree: merged configuration, overrides included.
+        parts: the leaves that count, by path.
+    """
+    before = parts(json.loads(record.read_text(encoding="utf-8")))
+    now = parts(json.loads(json.dumps(tree, default=str)))
+    differing = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    changes = [f"{k} was {before.get(k)}, is {now.get(k)}" for k in differing[:_SHOWN]]
+    more = [f"{len(differing) - _SHOWN} more"] if len(differing) > _SHOWN else []
+    return "; ".join([*changes, *more])
 
 
 def _parts(tree: Mapping[str, Any]) -> dict[str, Any]:

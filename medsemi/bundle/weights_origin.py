@@ -6,20 +6,18 @@ load without a word, and the scores are those of another network than `medsemi p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from medsemi.bundle.merged import MISSING, PLACES, lookup
 from medsemi.bundle.references import reachable
-from medsemi.bundle.resumed import leaves
+from medsemi.bundle.resumed import differences, leaves
 from medsemi.errors import CheckpointError
 
 _ROOTS = ("network_def", "preprocessing", "views")
 # No network that is scored drops anything.
 _LEFT_OUT = (*PLACES, "dropout")
-_SHOWN = 3
 
 
 def refuse_other_preparation(weights_dir: str | Path, tree: Mapping[str, Any]) -> None:
@@ -35,15 +33,11 @@ def refuse_other_preparation(weights_dir: str | Path, tree: Mapping[str, Any]) -
     record = Path(weights_dir) / "config.json"
     if not record.is_file():
         return
-    trained = _parts(json.loads(record.read_text(encoding="utf-8")))
-    now = _parts(json.loads(json.dumps(tree, default=str)))
-    differing = sorted(k for k in trained.keys() | now.keys() if trained.get(k) != now.get(k))
-    if differing:
-        changes = [f"{k} was {trained.get(k)}, is {now.get(k)}" for k in differing[:_SHOWN]]
-        more = f"; {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+    changes = differences(record, tree, _parts)
+    if changes:
         raise CheckpointError(
-            f"The weights in {weights_dir} were trained with another configuration"
-            f" ({'; '.join(changes)}{more}): give the overlays and values of the training."
+            f"The weights in {weights_dir} were trained with another configuration ({changes}): give the"
+            " overlays and values of the training."
         )
 
 
