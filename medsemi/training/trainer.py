@@ -38,6 +38,8 @@ from medsemi.training.window_fit import refuse_unfit
 
 logger = logging.getLogger(__name__)
 
+# Weights in a run folder that the training in it did not export.
+EARLIER = "earlier"
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -296,7 +298,8 @@ class SemiSupervisedTrainer(Trainer):
         # An earlier training in this folder may have had other networks, which would be scored as well.
         for path in exported(self.output_dir):
             if path.stem not in self.networks:
-                path.unlink()
+                (self.output_dir / EARLIER).mkdir(exist_ok=True)
+                path.replace(self.output_dir / EARLIER / path.name)
 
 
 def _device(name: torch.device | str) -> torch.device:

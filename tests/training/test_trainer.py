@@ -487,6 +487,7 @@ def test_a_training_from_the_start_has_no_results_of_an_earlier_one(tmp_path: Pa
     trainer(tmp_path, steps=1).run()
     assert not any(path.exists() for path in left)
     assert [path.stem for path in exported(tmp_path)] == ["student", "teacher"]
+    assert (tmp_path / "earlier" / "average.pt").is_file()
     leave()
     trainer(tmp_path, steps=1).run()
     assert all(path.exists() for path in left)
@@ -562,7 +563,7 @@ def test_two_ranks_end_with_equal_weights(tmp_path: Path, phantoms: Path) -> Non
     finally:
         for process in ranks:
             process.kill()
-    first, second = (weights(tmp_path / "run" / f"rank{r}.pt") for r in (0, 1))
+    first, second = (weights(tmp_path / f"rank{r}.pt") for r in (0, 1))
     assert_equal(first, second)
     assert start(phantoms, tmp_path / "alone", 6, 0).wait() == 0
     alone = weights(tmp_path / "alone" / "student.pt")

@@ -95,7 +95,7 @@ def main(data: Path, output: Path, steps: int, workers: int, pause: float = 0.0)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: time.sleep(pause))
     trainer.run()
     if world > 1:
-        torch.save(method.state_dict(), output / f"rank{rank}.pt")
+        torch.save(method.state_dict(), output.with_name(f"rank{rank}.pt"))
         torch.distributed.destroy_process_group()
 
 
