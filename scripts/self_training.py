@@ -56,13 +56,7 @@ def run(options: argparse.Namespace) -> Path:
     Raises:
         MedsemiError: if the input is refused or a stage fails.
     """
-    if not all(0 < share <= 1 for share in options.keep):
-        raise MedsemiError(f"--keep is {options.keep}; give shares above 0 and up to 1.")
-    manifest = load_manifest(options.manifest)
-    if not manifest.unlabeled:
-        raise MedsemiError(
-            f"{options.manifest} lists no unlabeled case; there is nothing to label."
-        )
+    manifest = _checked_manifest(options)
     configs = options.bundle / "configs"
     named = [configs / f"{name}.yaml" for name in ("common", *options.stages, "pseudo_label")]
     for path in (*named, *options.overlay):
@@ -107,6 +101,17 @@ def run(options: argparse.Namespace) -> Path:
         tags={"medsemi.manifest": manifest.name, "medsemi.manifest_digest": manifest.digest},
     )
     return run_rounds(rounds, tracker)
+
+
+def _checked_manifest(options: argparse.Namespace) -> Manifest:
+    if not all(0 < share <= 1 for share in options.keep):
+        raise MedsemiError(f"--keep is {options.keep}; give shares above 0 and up to 1.")
+    manifest = load_manifest(options.manifest)
+    if not manifest.unlabeled:
+        raise MedsemiError(
+            f"{options.manifest} lists no unlabeled case; there is nothing to label."
+        )
+    return manifest
 
 
 def _refuse_other_stages(options: argparse.Namespace) -> None:
