@@ -51,7 +51,7 @@ def draw_overlay(
             _outline(axis, np.asarray(reference), plane, _REFERENCE_COLOR)
         axis.set_title(f"{name} ({word}), reference (yellow)", fontsize=7)
         axis.set_axis_off()
-    figure.suptitle(title + _key(volume, labels), fontsize=9)
+    figure.suptitle(title + _key(volume, labels, plane), fontsize=9)
     with write_atomically(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
@@ -60,10 +60,11 @@ def _line(value: int) -> str:
     return _LINES[(value - 1) % len(_LINES)]
 
 
-def _key(volume: LabeledVolume, labels: Mapping[str, NDArray[np.uint8]]) -> str:
-    """Which line is which class, where there are several."""
+def _key(volume: LabeledVolume, labels: Mapping[str, NDArray[np.uint8]], plane: int) -> str:
+    """Which line is which class, where several are seen."""
     shown = [*labels.values()] + ([] if volume.label is None else [np.asarray(volume.label)])
-    classes = sorted({int(value) for label in shown for value in np.unique(label)} - {0})
+    flat = [label[..., plane] if label.ndim == 3 else label for label in shown]
+    classes = sorted({int(value) for label in flat for value in np.unique(label)} - {0})
     if len(classes) < 2:
         return ""
     return "\nclasses: " + ", ".join(f"{value} {_line(value)}" for value in classes)
