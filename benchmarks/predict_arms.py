@@ -38,7 +38,7 @@ class Scene:
         classes: with the background.
         window: edges of the sliding window.
         overlap: of windows.
-        network: `unet` or `vnet`.
+        network: `unet`, `unet32` with four times its channels, or `vnet`.
     """
 
     name: str
@@ -163,6 +163,8 @@ def network_of(scene: Scene) -> Any:  # noqa: ANN401  (torch is not imported her
                 self.costly: nn.Module = VNet(out_channels=scene.classes)
             else:
                 features = (8, 8, 16, 32, 64, 8)
+                if scene.network == "unet32":
+                    features = (32, 32, 64, 128, 256, 32)
                 self.costly = BasicUNet(3, 1, scene.classes, features=features)
             self.cheap = nn.Conv3d(1, scene.classes, 1)
             steps = torch.arange(scene.classes, dtype=torch.float32)

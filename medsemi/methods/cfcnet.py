@@ -2,8 +2,7 @@
 
 A re-creation of Zhou, Zhang, He, Wang, Xie, Li: Cross-Frequency Collaborative Training Network and
 Dataset for Semi-supervised First Molar Root Canal Segmentation, arXiv 2504.11856, from its abstract
-and its lineage. It is not the authors' code, which was not to be had, and its numbers are not
-comparable with the paper's.
+and its lineage, without the authors' code. Its numbers are not comparable with the paper's.
 
 Known, from the abstract: two specialized students and one comprehensive teacher that are given
 different frequencies; cross-frequency and full-frequency consistency; UCF-Mix, which is guided by
@@ -20,8 +19,7 @@ uncertainty and keeps targets whole. Everything else is inferred:
     classes that a pseudo-label lacks       measured: see `parts.foreground_loss`
 
 Every inferred choice is an argument. One optimizer step is one step, where UCMT takes two. Networks
-should use instance or group norm: with batch norm the students collect statistics of their views,
-and the teacher sees the plain window.
+should have instance or group norm: batch statistics of views do not fit the window of the teacher.
 """
 
 from __future__ import annotations
@@ -44,6 +42,7 @@ from medsemi.parts.foreground_loss import foreground_loss, hard_target_loss, sof
 from medsemi.parts.label_agreement import foreground_share, label_agreement
 from medsemi.parts.losses import probabilities
 from medsemi.parts.ramps import sigmoid_ramp
+from medsemi.parts.sending import chosen
 from medsemi.parts.teacher import (
     BufferRule,
     check_buffer_rule,
@@ -379,8 +378,9 @@ class RandomViewPretraining(Method):
         """Return the loss of the labeled windows as they are shown."""
         assert batch.labeled.label is not None
         image = batch.labeled.image
-        shown = torch.stack([image, *self.views.apply(image, draws.views)])
-        logits = self.student(shown[draws.choice, range(len(image))])
+        shown = torch.cat([image, *self.views.apply(image, draws.views)])
+        places = [kind * len(image) + window for window, kind in enumerate(draws.choice)]
+        logits = self.student(chosen(shown, places))
         loss = foreground_loss(logits, batch.labeled.label, dice_weight=self.dice_weight)
         return LossTerms({"supervised": loss}, {"supervised": 1.0})
 

@@ -35,6 +35,7 @@ from medsemi.parts.losses import dice_form, labeled_losses, voxel_cross_entropy
 from medsemi.parts.mixing import draw_partners
 from medsemi.parts.modes import evaluated
 from medsemi.parts.ramps import sigmoid_ramp
+from medsemi.parts.sending import chosen
 from medsemi.parts.two_networks import NetworkPair, require_different_starts
 
 
@@ -140,8 +141,8 @@ class CrossPseudoSupervision(Method):
         for network in (self.both.first, self.both.second):
             with evaluated(network), torch.no_grad():
                 found = hard_labels(network(image))
-            labels.append(mix(found, found[list(partner)], outside[:, 0]))
-        return mix(image, image[list(partner)], outside), labels
+            labels.append(mix(found, chosen(found, partner), outside[:, 0]))
+        return mix(image, chosen(image, partner), outside), labels
 
     @property
     def passes(self) -> Mapping[str, Passes]:

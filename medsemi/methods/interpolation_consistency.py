@@ -26,6 +26,7 @@ from medsemi.parts.consistency import squared_difference
 from medsemi.parts.losses import dice_form, labeled_losses, probabilities
 from medsemi.parts.mixing import blend, draw_partners, draw_shares
 from medsemi.parts.ramps import sigmoid_ramp
+from medsemi.parts.sending import chosen
 from medsemi.parts.teacher import BufferRule, EmaTeacher
 
 
@@ -91,14 +92,13 @@ class InterpolationConsistency(Method):
     def forward(self, batch: Batch, draws: MixtureDraws, step: int) -> LossTerms:
         """Return the labeled terms, and the consistency of the mixtures."""
         image, label, unlabeled = both_halves(batch)
-        other = list(draws.partner)
         said = probabilities(self.teacher(unlabeled))
-        mixture = blend(unlabeled, unlabeled[other], draws.shares)
+        mixture = blend(unlabeled, chosen(unlabeled, draws.partner), draws.shares)
         logits = self.student(torch.cat([image, mixture]))
 
         terms = labeled_losses(logits[: len(image)], label, self.dice)
         weights = dict.fromkeys(terms, 0.5)
-        target = blend(said, said[other], draws.shares)
+        target = blend(said, chosen(said, draws.partner), draws.shares)
         terms["consistency"] = squared_difference(logits[len(image) :], target)
         weights["consistency"] = self.consistency_weight * sigmoid_ramp(step, self.rampup_steps)
         return LossTerms(terms, weights)

@@ -40,6 +40,7 @@ from medsemi.parts.losses import dice_form, one_hot, probabilities
 from medsemi.parts.mixing import blend, draw_shares
 from medsemi.parts.modes import evaluated
 from medsemi.parts.ramps import linear_ramp
+from medsemi.parts.sending import chosen
 from medsemi.parts.teacher import BufferRule, EmaTeacher
 from medsemi.parts.turns import Turn, draw_turns, turn, turn_back
 
@@ -201,7 +202,7 @@ class MixMatch(Method):
 
     def mixture(self, values: Tensor, draws: MixMatchDraws) -> Tensor:
         """Mix each of all windows, or of their targets, with its partner."""
-        return blend(values, values[list(draws.partner)], draws.shares)
+        return blend(values, chosen(values, draws.partner), draws.shares)
 
     def labeled_terms(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Return Dice and cross entropy towards mixed labels, probabilities of the same shape."""

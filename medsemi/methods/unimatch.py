@@ -31,6 +31,7 @@ from medsemi.parts.mixing import draw_partners
 from medsemi.parts.noise import draw_seeds
 from medsemi.parts.pseudo_labels import confident_labels, label_monitors, pseudo_loss
 from medsemi.parts.ramps import sigmoid_ramp
+from medsemi.parts.sending import chosen
 from medsemi.parts.teacher import BufferRule, EmaTeacher
 
 
@@ -164,11 +165,12 @@ class UniMatch(Method):
         partner: Sequence[int],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return strong views, their labels and the weights of these, all mixed by the same box."""
-        other, outside = list(partner), outside_masks(view.boxes, image.shape[2:], image.device)
+        outside = outside_masks(view.boxes, image.shape[2:], image.device)
         strong = self.views.apply(image, view.intensity)
-        mixed = mix(strong, strong[other], outside)
+        mixed = mix(strong, chosen(strong, partner), outside)
         inside = outside[:, 0]
-        return mixed, mix(label, label[other], inside), mix(weight, weight[other], inside)
+        label, weight = (mix(one, chosen(one, partner), inside) for one in (label, weight))
+        return mixed, label, weight
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student."""

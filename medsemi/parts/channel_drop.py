@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medsemi.parts.named_part import named_part
+from medsemi.parts.sending import on_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,9 @@ class ChannelDrop:
         maps = (output,) if isinstance(output, Tensor) else tuple(output)
         widths = [features.shape[1] for features in maps]
         factors = torch.stack([channel_factors(one, sum(widths)) for one in self.channels])
+        factors = on_device(factors, maps[0].device, maps[0].dtype)
         dropped = tuple(
-            features * share.to(features).view(*share.shape, *[1] * (features.ndim - 2))
+            features * share.view(*share.shape, *[1] * (features.ndim - 2))
             for features, share in zip(maps, factors.split(widths, 1), strict=True)
         )
         return dropped[0] if isinstance(output, Tensor) else dropped

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medsemi.parts.sending import on_device
+
 
 def draw_partners(count: int, generator: torch.Generator) -> tuple[int, ...]:
     """Draw a partner for each sample, another one where there are two or more: a cyclic shift."""
@@ -29,5 +31,5 @@ def draw_shares(count: int, alpha: float, generator: torch.Generator) -> tuple[f
 
 def blend(one: Tensor, other: Tensor, shares: Sequence[float]) -> Tensor:
     """Return (1 - share) one + share other, with a share of `other` per sample."""
-    share = torch.tensor(shares, dtype=one.dtype, device=one.device)
+    share = on_device(shares, one.device, one.dtype)
     return torch.lerp(one, other, share.view(-1, *[1] * (one.ndim - 1)))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from medsemi.errors import ConfigError
 from medsemi.parts.blocks import block_grid, block_means, blocks_to_voxels, gather_blocks
+from medsemi.parts.sending import on_device
 from medsemi.parts.uncertainty import most_uncertain
 
 MODES = ("union", "fill", "random", "displaced")
@@ -132,7 +133,7 @@ class UCFMix:
             in_low, in_high = in_low & (score_high < score_low), in_high & (score_low < score_high)
             return Exchange(in_low, in_high, None, grid)
         if self.mode == "random":
-            rank = torch.tensor(order, device=union.device).argsort(1)
+            rank = on_device(order, union.device).argsort(1)
             union = rank < union.sum(1, keepdim=True)
         source = None
         if self.mode == "displaced":

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from medsemi.errors import ConfigError
 from medsemi.parts.checked_options import check_bounds
 from medsemi.parts.frequency import KINDS, low_pass
+from medsemi.parts.sending import on_device
 
 Band = Literal["low", "high"]
 # `none` is the ablation: what is left of a method when its students see the window itself.
@@ -109,7 +110,7 @@ class FrequencyViews:
             return image, image
         shape = (-1, *[1] * (image.ndim - 1))
         alpha, beta = (
-            torch.tensor(values, dtype=image.dtype, device=image.device).view(shape)
+            on_device(values, image.device, image.dtype).view(shape)
             for values in (draw.alpha, draw.beta)
         )
         with torch.autocast(image.device.type, enabled=False):

@@ -117,7 +117,10 @@ class Segmenter:
     def _attempt(self, task: _Task, mode: MemoryMode) -> Segmentation | None:
         """The result in one mode; None if memory ran out."""
         try:
-            return self._segment(task, mode)
+            try:
+                return self._segment(task, mode, half=True)
+            except _HalfPrecisionError:
+                return self._segment(task, mode, half=False)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -126,7 +129,7 @@ class Segmenter:
             torch.cuda.empty_cache()
         return None
 
-    def _segment(self, task: _Task, mode: MemoryMode) -> Segmentation:
+    def _segment(self, task: _Task, mode: MemoryMode, *, half: bool) -> Segmentation:
         held = torch.device("cpu") if mode.volume_on_cpu else self.device
         clock = _Clock(self.device)
         with clock.measure("resample"):
@@ -146,7 +149,7 @@ class Segmenter:
             )
             for name, (grid, slice_index) in task.targets().items()
         }
-        run = _Run(mode, self.device, self._plan, clock, task)
+        run = _Run(mode, self.device, self._plan, clock, task, half)
         run.network_pass(self.networks[0], image, list(assemblers.values()), (0, number))
         labels = {name: assembler.finish() for name, assembler in assemblers.items()}
         agreement: dict[str, float | None] = {}
@@ -239,6 +242,10 @@ class _Task:
         return labels["orthogonal"], self.targets()["orthogonal"][0]
 
 
+class _HalfPrecisionError(Exception):
+    """A score may be too large for half precision, or is no number in any."""
+
+
 class _Clock:
     """Seconds of each stage; waits for a GPU, so that its work counts where it was asked for."""
 
@@ -268,6 +275,19 @@ class _Run:
     plan: WindowPlan
     clock: _Clock
     task: _Task
+    half: bool
+
+    @property
+    def network_device(self) -> torch.device:
+        """Where the network runs."""
+        return torch.device("cpu") if self.mode.network_on_cpu else self.device
+
+    @property
+    def precision(self) -> AbstractContextManager[Any]:
+        """float16 on a GPU: it rounds eight times finer than bfloat16, and an overflow is noticed."""
+        if self.network_device.type == "cuda" and self.half:
+            return torch.autocast("cuda", dtype=torch.float16)
+        return nullcontext()
 
     def network_pass(
         self,
@@ -284,7 +304,7 @@ class _Run:
             assemblers: of the label maps.
             part: number of this pass, from 0, and of all passes.
         """
-        device = torch.device("cpu") if self.mode.network_on_cpu else self.device
+        device = self.network_device
         network.to(device)
         total, done = self.plan.count(self.task.working.shape), 0
 
@@ -299,6 +319,8 @@ class _Run:
             with self.clock.measure("back"):
                 # Once a band, not once a window: the answer waits for a GPU.
                 if not bool(torch.isfinite(scores).all()):
+                    if self.half and device.type == "cuda":
+                        raise _HalfPrecisionError
                     raise CaseRefused("E02", error="it returned values that are no numbers")
                 if self.plan.average == "probability":
                     scores = scores.clamp_(min=LEAST_PROBABILITY).log_()
@@ -321,7 +343,7 @@ class _Run:
     def _scores(self, network: nn.Module, windows: Tensor) -> Tensor:
         """Probabilities or logits, (batch, classes, *window)."""
         try:
-            with _precision(windows.device):
+            with self.precision:
                 scores = mirrored_logits(network, windows, self.plan.mirror_axes)
         except Exception as error:
             if is_out_of_memory(error):
@@ -335,12 +357,3 @@ class _Run:
         if self.mode.half:  # which is exact near zero: all logits of a voxel may be shifted alike
             return (scores - scores.amax(dim=1, keepdim=True)).clamp_(min=LEAST_LOGIT)
         return scores
-
-
-def _precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Half precision on a GPU; bfloat16 where the hardware has it, since it cannot overflow."""
-    if device.type != "cuda":
-        return nullcontext()
-    exact = torch.cuda.is_bf16_supported(including_emulation=False)
-    half = torch.bfloat16 if exact else torch.float16
-    return torch.autocast(device.type, dtype=half)

@@ -445,6 +445,42 @@ def test_half_precision_on_a_gpu_gives_the_labels_of_the_cpu(make: Make, grid: G
         assert (result.labels == expected.labels).mean() >= 0.999
 
 
+@pytest.mark.gpu
+def test_a_network_too_large_for_half_precision_runs_in_full(make: Make, grid: Grid) -> None:
+    """A first layer multiplies by 200,000, the next one divides by it."""
+    large = nn.Conv3d(1, 1, 1)
+    large.weight.data.fill_(2e5), large.bias.data.zero_()  # type: ignore[union-attr]
+    then = SMALL.brightness_network(5)
+    then.weight.data /= 2e5
+    layers = "torch.nn.Conv3d(1, 1, 1), torch.nn.Conv3d(1, @channels, 3, padding=1)"
+    config = {"imports": ["$import torch"], "network_def": f"$torch.nn.Sequential({layers})"}
+    weights = {"model": nn.Sequential(large, then)}
+    values = shells(grid, 5)
+    plain = make(5, Options(device="cpu")).segment(make_case(grid), make_volume(values))
+    segmenter = make(5, Options(device="cuda"), config=config, weights=weights)
+    result = segmenter.segment(make_case(grid), make_volume(values))
+    assert result.memory_mode == 0
+    assert (result.labels == plain.labels).mean() >= 0.999
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_full_is_left_step_by_step(make: Make, grid: Grid) -> None:
+    """The estimate allows the first mode; what it allocates is not there, for real."""
+    values, options = shells(grid, 5), Options(device="cuda")
+    expected = make(5, options).segment(make_case(grid), make_volume(values))
+    segmenter = make(5, options)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1e-6)
+    try:
+        result = segmenter.segment(make_case(grid), make_volume(values))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert expected.memory_mode == 0
+    assert result.memory_mode == 4
+    assert "W21" in codes(result)
+    assert (result.labels == expected.labels).mean() >= 0.999
+
+
 @pytest.mark.slow
 def test_many_classes_of_a_large_volume_stay_within_6_gb(tmp_path: Path, repository: Path) -> None:
     """117 classes of a CT of 512 × 512 × 300: scores on its grid would be 37 GB."""
