@@ -1,6 +1,6 @@
 """What a GPU does with a training: precisions, memory formats, compilation, methods, equality.
 
-Usage: python benchmarks/gpu_speed.py [--parts settings,methods,precision] [--filters 16]
+Usage: python benchmarks/gpu_speed.py [--parts settings,methods,precision,compiled] [--filters 16]
     [--window 112 112 80] [--rounds 3] [--steps 10] [--device cuda] [--output benchmarks/gpu_speed.md]
 
 Settings and methods train on noisy balls that lie in page-locked memory, so that nothing but the
@@ -15,6 +15,7 @@ import argparse
 import datetime
 import logging
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -60,6 +61,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "fp16, channels last": {"amp": "fp16", "channels_last": True},
     "bf16, convolutions tried out": {"amp": "bf16", "channels_last": False, "benchmark": True},
     "bf16, channels last, tried out": {"amp": "bf16", "channels_last": True, "benchmark": True},
+}
+COMPILED: dict[str, dict[str, Any]] = {
+    "bf16": {"amp": "bf16", "channels_last": False},
     "bf16, compiled": {"amp": "bf16", "channels_last": False, "compile": True},
 }
 BATCHES = 4
@@ -243,38 +247,69 @@ def in_turns(contenders: Mapping[str, Contender], given: argparse.Namespace) -> 
     return lines
 
 
-def settings_tables(given: argparse.Namespace, folder: Path) -> list[str]:
-    """Precisions, formats and compilation under BCP."""
-    lines = []
-    for title, dims, window, count, norm, names in (
-        ("left atrium, V-Net with batch norm", 3, given.window, 4, "batch", list(SETTINGS)),
-        ("the same with instance norm", 3, given.window, 4, "instance", list(SETTINGS)[1:6]),
-        ("heart, U-Net, windows of 256 x 256", 2, given.slice, 12, "batch", list(SETTINGS)),
-    ):
-        stream = NoiseStream(window, count, 2 if dims == 3 else 4)
-        dice = "linear" if dims == 3 else "squared"
-        contenders = {
-            name: contender(
-                BCP(network_of(given, dims, norm), dice=dice), stream, folder, given.device,
-                **SETTINGS[name],
-            )
-            for name in possible(names, given)
-        }  # fmt: skip
-        size = " x ".join(map(str, window))
-        lines += ["", f"## BCP, {title}", "", f"{count} + {count} windows of {size}.", ""]
-        lines += in_turns(contenders, given)
-        free()
-    return lines
+@dataclass(frozen=True)
+class Workload:
+    """What a step trains.
+
+    Attributes:
+        title: in the table.
+        dims: axes of a window.
+        count: labeled windows of a step, and as many unlabeled ones.
+        norm: of the V-Net.
+    """
+
+    title: str
+    dims: int
+    count: int
+    norm: str = "batch"
+
+
+LEFT_ATRIUM = Workload("left atrium, V-Net with batch norm", 3, 4)
+INSTANCE = Workload("left atrium, V-Net with instance norm", 3, 4, "instance")
+HEART = Workload("heart, U-Net", 2, 12)
+
+
+def settings_tables(given: argparse.Namespace, folder: Path) -> Iterator[list[str]]:
+    """Precisions and formats under BCP."""
+    yield bcp_table(LEFT_ATRIUM, SETTINGS, given, folder)
+    yield bcp_table(HEART, SETTINGS, given, folder)
+    yield bcp_table(INSTANCE, dict(list(SETTINGS.items())[1:6]), given, folder)
+
+
+def compiled_tables(given: argparse.Namespace, folder: Path) -> Iterator[list[str]]:
+    """Compiled networks under BCP; their first step takes minutes."""
+    yield bcp_table(LEFT_ATRIUM, COMPILED, given, folder)
+    yield bcp_table(HEART, COMPILED, given, folder)
+
+
+def bcp_table(
+    work: Workload,
+    settings: Mapping[str, Mapping[str, Any]],
+    given: argparse.Namespace,
+    folder: Path,
+) -> list[str]:
+    """BCP in each setting; fp16 needs a GPU."""
+    window = given.window if work.dims == 3 else given.slice
+    stream = NoiseStream(window, work.count, 2 if work.dims == 3 else 4)
+    dice = "linear" if work.dims == 3 else "squared"
+    contenders = {
+        name: contender(
+            BCP(network_of(given, work.dims, work.norm), dice=dice), stream, folder, given.device,
+            **settings[name],
+        )
+        for name in possible(settings, given)
+    }  # fmt: skip
+    size = " x ".join(map(str, window))
+    head = ["", f"## BCP, {work.title}", "", f"{work.count} + {work.count} windows of {size}.", ""]
+    return [*head, *in_turns(contenders, given)]
 
 
 def possible(names: Iterable[str], given: argparse.Namespace) -> list[str]:
-    """Those that this machine can be asked for; fp16 needs a GPU."""
-    gpu = given.device.startswith("cuda")
-    kept = [name for name in names if gpu or "fp16" not in name]
-    return [name for name in kept if given.compile or "compiled" not in name]
+    """Those that the device has."""
+    return [name for name in names if given.device.startswith("cuda") or "fp16" not in name]
 
 
-def methods_table(given: argparse.Namespace, folder: Path) -> list[str]:
+def methods_table(given: argparse.Namespace, folder: Path) -> Iterator[list[str]]:
     """Every method with default settings, in the precision that bundles take on a GPU."""
     stream = NoiseStream(given.window, 2, 2)
     contenders = {}
@@ -284,14 +319,8 @@ def methods_table(given: argparse.Namespace, folder: Path) -> list[str]:
         )
         contenders[entry.name] = contender(method, stream, folder, given.device, amp="bf16")
     size = " x ".join(map(str, given.window))
-    head = [
-        "",
-        "## Methods, bf16",
-        "",
-        f"2 + 2 windows of {size}, V-Net of {given.filters} filters.",
-        "",
-    ]
-    return [*head, *in_turns(contenders, given)]
+    told = f"2 + 2 windows of {size}, V-Net of {given.filters} filters."
+    yield ["", "## Methods, bf16", "", told, "", *in_turns(contenders, given)]
 
 
 def failed(begin: Callable[[], None]) -> str:
@@ -361,7 +390,7 @@ def trained(
     return network.eval(), spent
 
 
-def precision_table(given: argparse.Namespace, folder: Path) -> list[str]:
+def precision_tables(given: argparse.Namespace, folder: Path) -> Iterator[list[str]]:
     """BCP on phantoms in each precision, from one start, with the same windows and boxes."""
     data, rows = phantoms(folder), []
     networks: dict[str, VNet] = {}
@@ -377,13 +406,13 @@ def precision_table(given: argparse.Namespace, folder: Path) -> list[str]:
         far = float((values - first).norm() / first.norm())
         dice = found["model"].overall.metrics["dice"].mean
         rows.append(f"| {name} | {dice:.3f} | {far:.1e} | {spent:.0f} |")
-    return [
+    yield [
         "", "## The same training in each precision", "",
         f"BCP without dropout on phantoms, {given.train_steps} steps, V-Net of 8 filters; Dice of"
         f" {len(data.validation)} phantoms.", "",
         "| | Dice | weights differ from the first by | s |", "|---|---|---|---|", *rows,
-        *inference_table(data, networks[next(iter(networks))], given),
     ]  # fmt: skip
+    yield inference_table(data, networks[next(iter(networks))], given)
 
 
 def inference_table(data: Phantoms, network: VNet, given: argparse.Namespace) -> list[str]:
@@ -422,7 +451,18 @@ def weights_of(network: nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
-PARTS = {"settings": settings_tables, "methods": methods_table, "precision": precision_table}
+PARTS = {
+    "settings": settings_tables,
+    "methods": methods_table,
+    "precision": precision_tables,
+    "compiled": compiled_tables,
+}
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as it was given; the file that it writes is left out."""
+    kept = [word for word in arguments if not word.endswith(".md") and word != "--output"]
+    return " ".join(["python benchmarks/gpu_speed.py", *kept])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -435,7 +475,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10, help="of a block")
     parser.add_argument("--train-steps", type=int, default=300, help="of part `precision`")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     given = parser.parse_args(arguments)
@@ -445,15 +484,16 @@ def main(arguments: list[str] | None = None) -> None:
         "# Training on a GPU", "",
         f"{datetime.date.today()}, {name}, torch {torch.__version__}, cuDNN"
         f" {torch.backends.cudnn.version()}; {given.rounds} rounds of {given.steps} steps in turns;"
-        f" written by `python benchmarks/gpu_speed.py`.",
+        f" written by `{command_line(sys.argv[1:] if arguments is None else arguments)}`.",
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        for part in given.parts.split(","):
-            start = time.perf_counter()
-            lines += PARTS[part](given, Path(folder))
-            free()
-            logger.info("%s took %.0f s", part, time.perf_counter() - start)
+        for table in (
+            table for part in given.parts.split(",") for table in PARTS[part](given, Path(folder))
+        ):
+            lines += table
+            # A machine may be taken away at any time.
             given.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            free()
     print("\n".join(lines))
 
 

@@ -39,6 +39,7 @@ class Scene:
         window: edges of the sliding window.
         overlap: of windows.
         network: `unet`, `unet32` with four times its channels, or `vnet`.
+        device: of the network.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Scene:
     window: tuple[int, int, int]
     overlap: float
     network: str
+    device: str = "cpu"
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -60,16 +62,26 @@ class Scene:
         return np.linspace(*CLIP, self.classes, dtype=np.float32)
 
 
-class Stages:
-    """CPU seconds and peak memory of stages that follow each other.
+def now(device: str) -> float:
+    """CPU seconds, which hardly depend on what else the machine does; the clock's, once a GPU is done."""
+    if device == "cpu":
+        return time.process_time()
+    import torch
 
-    CPU seconds, since they hardly depend on what else the machine does; libraries run with the threads
-    that they are given, and wall-clock time is kept beside them.
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+class Stages:
+    """Seconds and peak memory of stages that follow each other.
+
+    Libraries run with the threads that they are given, and wall-clock time is kept beside them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         """Start with nothing; memory that is in use now is the floor."""
-        self.cpu: dict[str, float] = defaultdict(float)
+        self.device = device
+        self.seconds: dict[str, float] = defaultdict(float)
         self.peak: dict[str, float] = {}
         self.floor = held_gb("VmRSS")
         self._start = time.perf_counter()
@@ -79,15 +91,15 @@ class Stages:
         """Measure what runs inside."""
         with suppress(OSError):  # resets the peak; where it cannot, the peak is that of all before
             Path("/proc/self/clear_refs").write_text("5")
-        start = time.process_time()
+        start = now(self.device)
         yield
-        self.cpu[name] += time.process_time() - start
+        self.seconds[name] += now(self.device) - start
         self.peak[name] = max(self.peak.get(name, 0), held_gb())
 
     def result(self, **more: object) -> dict[str, Any]:
         """What is told to the parent."""
         wall = time.perf_counter() - self._start
-        told = {"cpu": dict(self.cpu), "peak": self.peak, "floor": self.floor, "wall": wall}
+        told = {"seconds": dict(self.seconds), "peak": self.peak, "floor": self.floor, "wall": wall}
         return {**told, **more}
 
 
@@ -179,16 +191,16 @@ def network_of(scene: Scene) -> Any:  # noqa: ANN401  (torch is not imported her
 
 
 def timed_network(network: Any, stages: Stages) -> Callable[[], float]:  # noqa: ANN401
-    """Add up the CPU seconds inside a network; the result returns them."""
+    """Add up the seconds inside a network; the result returns them."""
     seconds, start = 0.0, 0.0
 
     def before(*_: object) -> None:
         nonlocal start
-        start = time.process_time()
+        start = now(stages.device)
 
     def after(*_: object) -> None:
         nonlocal seconds
-        seconds += time.process_time() - start
+        seconds += now(stages.device) - start
 
     network.register_forward_pre_hook(before)
     network.register_forward_hook(after)
@@ -227,6 +239,16 @@ def write_bundle(scene: Scene, folder: Path) -> None:
     torch.save(network_of(scene).state_dict(), folder / "models/model.pt")
 
 
+def warm_up(network: Any, scene: Scene) -> None:  # noqa: ANN401
+    """Let a GPU choose its kernels, which a training or a folder of scans pays for once."""
+    import torch
+
+    if scene.device != "cpu":
+        windows = torch.zeros(4, 1, *scene.window, device=scene.device)
+        with torch.inference_mode(), torch.autocast("cuda", torch.float16):
+            network.to(scene.device)(windows)
+
+
 def run_medsemi(scene: Scene, folder: Path) -> dict[str, Any]:
     """Reading, network and writing as `medsemi predict` does them, one after the other."""
     from medsemi.prediction import network as stages_of_network
@@ -238,11 +260,12 @@ def run_medsemi(scene: Scene, folder: Path) -> dict[str, Any]:
     from medsemi.prediction.reading.volume import read_volume
 
     write_bundle(scene, folder / f"{scene.name}-bundle")
-    model, options = load_model(folder / f"{scene.name}-bundle"), Options(device="cpu")
+    model, options = load_model(folder / f"{scene.name}-bundle"), Options(device=scene.device)
     segmenter = Segmenter(model, options)
-    # The clock of its stages counts CPU seconds like ours.
-    stages_of_network.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
-    inside = timed_network(segmenter.networks[0], stages := Stages())
+    warm_up(segmenter.networks[0], scene)
+    if scene.device == "cpu":  # the clock of its stages counts CPU seconds like ours
+        stages_of_network.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
+    inside = timed_network(segmenter.networks[0], stages := Stages(scene.device))
     with stages.stage("read"):
         (case,) = discover([folder / f"{scene.name}.nii.gz"], options, model).cases
         volume = read_volume(case, model.intensity.background)
@@ -251,14 +274,14 @@ def run_medsemi(scene: Scene, folder: Path) -> dict[str, Any]:
     out = folder / f"{scene.name}-medsemi"
     for name, outputs in (("write", ("nifti",)), ("write all", options.outputs)):
         (out / name).mkdir(parents=True, exist_ok=True)
-        chosen = Options(device="cpu", outputs=outputs)
+        chosen = Options(device=scene.device, outputs=outputs)
         with stages.stage(name):
             write_case(out / name, case, volume, result, model, chosen, "0" * 64)
     np.save(folder / f"{scene.name}-medsemi.npy", result.labels)
-    del stages.cpu["segment"]
-    network = result.seconds["network"]
-    stages.cpu["to grid"], stages.cpu["back"] = result.seconds["resample"], result.seconds["back"]
-    stages.cpu["network"], stages.cpu["windows"] = inside(), network - inside()
+    spent, told = stages.seconds, result.seconds
+    del spent["segment"]
+    spent["to grid"], spent["back"] = told["resample"], told["back"]
+    spent["network"], spent["windows"] = inside(), told["network"] - inside()
     return stages.result(memory_mode=result.memory_mode)
 
 
@@ -271,6 +294,7 @@ def run_monai(scene: Scene, folder: Path) -> dict[str, Any]:
         AsDiscreted,
         Compose,
         EnsureChannelFirstd,
+        EnsureTyped,
         Invertd,
         LoadImaged,
         Orientationd,
@@ -286,18 +310,22 @@ def run_monai(scene: Scene, folder: Path) -> dict[str, Any]:
         Orientationd("image", axcodes="RAS", labels=None),
     ]
     gridding: list[Any] = [ScaleIntensityRanged("image", *CLIP, 0, 1, clip=True)]
+    gridding.insert(0, EnsureTyped("image", device=torch.device(scene.device)))
     if scene.working is not None:
-        gridding.insert(0, Spacingd("image", [scene.working] * 3, mode="bilinear"))
+        gridding.insert(1, Spacingd("image", [scene.working] * 3, mode="bilinear"))
     before = Compose([*reading, *gridding])
-    inferer = SlidingWindowInferer(scene.window, 1, scene.overlap, "gaussian")
-    inside = timed_network(network, stages := Stages())
+    gpu = scene.device != "cpu"
+    inferer = SlidingWindowInferer(scene.window, 4 if gpu else 1, scene.overlap, "gaussian")
+    warm_up(network, scene)
+    inside = timed_network(network, stages := Stages(scene.device))
+    half = torch.autocast("cuda", torch.float16, enabled=gpu)
     with stages.stage("read"):
         item = Compose(reading)({"image": folder / f"{scene.name}.nii.gz"})
     with stages.stage("to grid"):
         item = Compose(gridding)(item)
-    with stages.stage("windows"), torch.inference_mode():
+    with stages.stage("windows"), torch.inference_mode(), half:
         item["pred"] = inferer(item["image"][None], network)
-    (item["pred"],) = decollate_batch(item["pred"])
+    (item["pred"],) = decollate_batch(item["pred"].float())
     with stages.stage("back"):
         back = Invertd("pred", before, "image", nearest_interp=False, to_tensor=True)
         item = AsDiscreted("pred", argmax=True)(back(item))
@@ -307,10 +335,10 @@ def run_monai(scene: Scene, folder: Path) -> dict[str, Any]:
             "pred", output_dir=out, output_dtype=np.uint8, resample=False, print_log=False
         )
         save(item)
-    labels = item["pred"][0].numpy()
+    labels = item["pred"][0].cpu().numpy()
     ours = np.load(folder / f"{scene.name}-medsemi.npy")
-    stages.cpu["network"] = inside()
-    stages.cpu["windows"] -= inside()
+    stages.seconds["network"] = inside()
+    stages.seconds["windows"] -= inside()
     return stages.result(equal=float((labels == ours).mean()))
 
 

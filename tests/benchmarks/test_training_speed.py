@@ -54,3 +54,21 @@ def test_every_switch_of_the_recipe_has_a_cost(
     for part in ("intensities", "average of weights", "clipping"):
         assert f"| {part} |" in recipe
     assert "| intensities |" not in published
+
+
+@pytest.mark.slow
+def test_settings_methods_and_precisions_take_turns(
+    benchmark: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    """On a CPU, where fp16 is left out and nothing waits."""
+    output = tmp_path / "gpu.md"
+    small = ["--window", "32", "32", "16", "--slice", "32", "32", "--filters", "2", "--steps", "1"]
+    few = ["--rounds", "1", "--train-steps", "2", "--parts", "settings,methods,precision"]
+    script = benchmark("gpu_speed")
+    script.main([*small, *few, "--device", "cpu", "--output", str(output)])
+    text = output.read_text()
+    assert text.count("| bf16, channels last |") == 3
+    for entry in script.METHODS:
+        assert f"| {entry.name} |" in text
+    assert "| fp16" not in text.split("## The same network")[0]
+    assert "| float32 | 100.0000 % |" in text
