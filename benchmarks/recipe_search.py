@@ -42,6 +42,7 @@ from medsemi.marked_section import with_section
 ROOT = Path(__file__).resolve().parents[1]
 BOARDS = Path(__file__).with_suffix(".yaml")
 RECORDS = Path(__file__).with_suffix("")
+COMPARED = RECORDS.with_name("method_comparison")
 BASELINE = "published"
 PAGE = ROOT / "docs" / "recipe.md"
 BEGIN = "<!-- trials: begin, written by benchmarks/recipe_search.py -->"
@@ -85,11 +86,15 @@ class Trial:
             }
 
     def known(self, seed: int) -> dict[str, Any] | None:
-        """Its result; None if there is none, or of other settings."""
-        if not self.record(seed).is_file():
-            return None
-        found: dict[str, Any] = json.loads(self.record(seed).read_text(encoding="utf-8"))
-        return found if all(found[name] == value for name, value in self.identity.items()) else None
+        """Its result; None if there is none, or of other settings.
+
+        A training of `method_comparison.py` in the same configuration is one of it.
+        """
+        paths = [self.record(seed), *COMPARED.glob(f"*/{self.method}-{seed}.json")]
+        for found in (json.loads(p.read_text(encoding="utf-8")) for p in paths if p.is_file()):
+            if all(found[name] == value for name, value in self.identity.items()):
+                return dict(found)
+        return None
 
 
 def described() -> dict[str, Any]:
@@ -257,14 +262,15 @@ def _same_minutes(
 
 def _records(trial: Trial) -> dict[int, Record]:
     found = {}
-    for path in RECORDS.glob(f"{trial.board}/{trial.name}-*.json"):
-        seed = path.stem.removeprefix(f"{trial.name}-")
-        record = trial.known(int(seed)) if seed.isdigit() else None
+    paths = [*RECORDS.glob(f"{trial.board}/{trial.name}-*.json")]
+    paths += COMPARED.glob(f"*/{trial.method}-*.json")
+    for seed in sorted({int(end) for path in paths if (end := path.stem.split("-")[-1]).isdigit()}):
+        record = trial.known(seed)
         if record is not None:
             points = tuple(CurvePoint(**point) for point in record["curve"])
             kept = {field.name: record[field.name] for field in fields(Record)}
-            found[int(seed)] = Record(**{**kept, "curve": points})
-    return dict(sorted(found.items()))
+            found[seed] = Record(**{**kept, "curve": points})
+    return found
 
 
 def report() -> None:
