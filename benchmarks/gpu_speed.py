@@ -28,14 +28,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from torch import nn
+from training_speed import sgd, store_of
 
 from medsemi.batch import Batch, Sub
 from medsemi.data.manifest import load_manifest
 from medsemi.data.phantoms import make_phantoms
 from medsemi.data.streams import StepStream
-from medsemi.data.volumes import Volume, VolumeStore
+from medsemi.data.volumes import Volume
 from medsemi.evaluation.evaluate import evaluate_cases
 from medsemi.evaluation.protocol import WindowInference, labels_from
 from medsemi.methods.bcp import BCP
@@ -67,8 +67,8 @@ COMPILED: dict[str, dict[str, Any]] = {
     "bf16, compiled": {"amp": "bf16", "channels_last": False, "compile": True},
 }
 BATCHES = 4
-# Of the phantoms of part `precision`.
-WINDOW = (64, 64, 32)
+# Part `precision`: size of its phantoms, windows of them, and filters of the V-Net.
+SHAPE, WINDOW, FILTERS = (80, 72, 44), (64, 64, 32), 8
 
 
 class NoiseStream:
@@ -206,12 +206,6 @@ def contender(
         output_dir=folder, settings={}, checkpoint_interval=10**6, **settings,
     )  # fmt: skip
     return Contender(trainer, switches)
-
-
-def sgd(method: nn.Module) -> torch.optim.SGD:
-    """The published optimizer."""
-    trainable = [p for p in method.parameters() if p.requires_grad]
-    return torch.optim.SGD(trainable, lr=0.01, momentum=0.9, weight_decay=1e-4)
 
 
 def network_of(given: argparse.Namespace, dims: int, norm: str = "batch") -> nn.Module:
@@ -359,13 +353,10 @@ class Phantoms:
 
 
 def phantoms(folder: Path) -> Phantoms:
-    """Write twenty phantoms."""
-    make_phantoms(folder / "data", count=20, shape=(80, 72, 44))
+    """Write phantoms."""
+    make_phantoms(folder / "data", count=20, shape=SHAPE)
     manifest = load_manifest(folder / "data" / "manifest.json")
-    keys = ["image", "label"]
-    loading = [LoadImaged(keys, allow_missing_keys=True)]
-    prepare = Compose([*loading, EnsureChannelFirstd(keys, allow_missing_keys=True)])
-    store = VolumeStore(folder / "data", prepare, folder / "cache")
+    store = store_of(folder / "data", folder)
     stream = StepStream(
         store.volumes(manifest.labeled, True), store.volumes(manifest.unlabeled, False),
         window=WINDOW, labeled_windows=4, unlabeled_windows=4, seed=0,
@@ -378,14 +369,14 @@ def trained(
 ) -> tuple[VNet, float]:
     """BCP without dropout, whose masks no two devices share; the network, and seconds."""
     torch.manual_seed(0)
-    method = BCP(VNet(filters=8, dropout=0.0), teacher_mode="eval", ema_buffers="average")
+    method = BCP(VNet(filters=FILTERS, dropout=0.0), teacher_mode="eval", ema_buffers="average")
     trainer = SemiSupervisedTrainer(
         device=given.device, method=method, optimizer=sgd(method), stream=data.stream,
         steps=given.train_steps, output_dir=output, settings={}, amp=settings["amp"],
     )  # fmt: skip
     with switched({key: value for key, value in settings.items() if key != "amp"}):
         spent = seconds(trainer.run)
-    network = VNet(filters=8, dropout=0.0)
+    network = VNet(filters=FILTERS, dropout=0.0)
     load_weights(network, output / "model.pt")
     return network.eval(), spent
 
@@ -408,7 +399,7 @@ def precision_tables(given: argparse.Namespace, folder: Path) -> Iterator[list[s
         rows.append(f"| {name} | {dice:.3f} | {far:.1e} | {spent:.0f} |")
     yield [
         "", "## The same training in each precision", "",
-        f"BCP without dropout on phantoms, {given.train_steps} steps, V-Net of 8 filters; Dice of"
+        f"BCP without dropout on phantoms, {given.train_steps} steps, V-Net of {FILTERS} filters; Dice of"
         f" {len(data.validation)} phantoms.", "",
         "| | Dice | weights differ from the first by | s |", "|---|---|---|---|", *rows,
     ]  # fmt: skip

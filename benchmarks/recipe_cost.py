@@ -1,15 +1,15 @@
 """CPU time of a step with each switch of the recipe, by that without any; where the time of a step goes.
 
 Usage: python benchmarks/recipe_cost.py [--window 64 64 32] [--steps 5] [--batches 40]
-    [--output benchmarks/recipe_cost.md]
+    [--dataset DIR --manifest JSON] [--output benchmarks/recipe_cost.md]
 
 A step trains BCP on noise; its data are cut from volumes in memory-mapped files. Both parts are
 measured apart, because geometry is drawn for a third of the windows and so needs many batches.
 Each switch takes turns with the published values, and a number is the median of its rounds. Time is
 that of this process, not of the clock, so that what else runs on the machine counts little. The parts
 of a step are those of `training_speed.py`, of a tracked training with the `recipe.yaml` of the left
-atrium and of one without. Masks of noise have more components than those of a scan: finding them takes
-longest of all here.
+atrium and of one without, on the scans of a data set where one is given: masks of noise have more
+components, and finding them takes longest of all there.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from training_speed import LEFT_OUT, MEASURED, breakdown, share_table
+from training_speed import LEFT_OUT, MEASURED, breakdown, share_table, store_of
 
 from medsemi.data.geometry import Geometry
+from medsemi.data.manifest import load_manifest
 from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume
 from medsemi.evaluation.protocol import WindowInference
@@ -80,7 +81,15 @@ def label(switch: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in switch.items())
 
 
-def make_volumes(folder: Path, edges: Sequence[int]) -> list[Volume]:
+@dataclass(frozen=True)
+class Volumes:
+    """What a training learns from."""
+
+    labeled: Sequence[Volume]
+    unlabeled: Sequence[Volume]
+
+
+def make_volumes(folder: Path, edges: Sequence[int]) -> Volumes:
     """Write four volumes of noise with a ball in the middle, larger than a window."""
     volumes = []
     for number in range(4):
@@ -91,16 +100,23 @@ def make_volumes(folder: Path, edges: Sequence[int]) -> list[Volume]:
         np.save(folder / f"{number}_label.npy", (squared < (min(edges) // 2) ** 2).astype(np.uint8))
         files = folder / f"{number}.npy", folder / f"{number}_label.npy"
         volumes.append(Volume(str(number), *files, np.eye(4)))
-    return volumes
+    return Volumes(volumes, [replace(volume, label_file=None) for volume in volumes])
+
+
+def read_volumes(dataset: Path, manifest_path: Path, folder: Path) -> Volumes:
+    """The labeled and the unlabeled scans of a data set."""
+    manifest, store = load_manifest(manifest_path), store_of(dataset, folder)
+    return Volumes(store.volumes(manifest.labeled, True), store.volumes(manifest.unlabeled, False))
 
 
 def build(
-    volumes: list[Volume],
+    volumes: Volumes,
     folder: Path,
     edges: Sequence[int],
     settings: Mapping[str, Any],
     tracker: Tracker | None = None,
     filters: int = 8,
+    num_workers: int = 0,
 ) -> SemiSupervisedTrainer:
     """Return a trainer with some keys of a bundle set; a tracked one has as many steps as are broken down."""
     unknown = set(settings) - {*OF_STREAM, *OF_TRAINER, *FREE, *OF_PARTS}
@@ -109,9 +125,8 @@ def build(
         raise ValueError(msg)
     steps = 10**6 if tracker is None else LEFT_OUT + MEASURED + 1
     handlers = () if tracker is None else (tracker, Progress(tracker))
-    unlabeled = [replace(volume, label_file=None) for volume in volumes]
     stream = StepStream(
-        volumes, unlabeled, window=edges, labeled_windows=4, unlabeled_windows=4, seed=1,
+        volumes.labeled, volumes.unlabeled, window=edges, labeled_windows=4, unlabeled_windows=4, seed=1,
         geometry=Geometry(settings.get("geometry_probability", 0.0)),
         **{name: settings[name] for name in OF_STREAM if name in settings},
     )  # fmt: skip
@@ -127,7 +142,7 @@ def build(
     )
     return SemiSupervisedTrainer(
         device="cpu", method=method, optimizer=optimizer, stream=stream, steps=steps,
-        output_dir=folder, settings={}, handlers=handlers, intensity=intensity,
+        output_dir=folder, settings={}, handlers=handlers, intensity=intensity, num_workers=num_workers,
         **{name: settings[name] for name in OF_TRAINER if name in settings},
     )  # fmt: skip
 
@@ -165,7 +180,7 @@ def window_seconds(edges: Sequence[int], axes: Sequence[int]) -> float:
     return time.process_time() - start
 
 
-def switches(volumes: list[Volume], folder: Path, given: argparse.Namespace) -> list[str]:
+def switches(volumes: Volumes, folder: Path, given: argparse.Namespace) -> list[str]:
     """The table of switches, each by the published values in the same moments."""
     base = build(volumes, folder, given.window, {})
     arms = {label(one): build(volumes, folder, given.window, one) for one in SWITCHES}
@@ -194,19 +209,27 @@ def switches(volumes: list[Volume], folder: Path, given: argparse.Namespace) -> 
 
 
 def parts_of_a_step(
-    volumes: list[Volume],
+    volumes: Volumes,
     folder: Path,
     edges: Sequence[int],
     settings: Mapping[str, Any],
     filters: int = 8,
+    num_workers: int = 0,
 ) -> list[str]:
     """Where the time of a step goes, by the clock, in a tracked training."""
     tracker = Tracker(
         folder, tracking_uri=str(folder / "mlflow.db"), experiment_name="cost",
         run_name="cost", stage="train", parameters={},
     )  # fmt: skip
-    trainer = build(volumes, folder, edges, settings, tracker, filters)
+    trainer = build(volumes, folder, edges, settings, tracker, filters, num_workers)
     return share_table(breakdown(trainer, tracker, cuda=False))
+
+
+def of_data(given: argparse.Namespace) -> str:
+    """The options of the data set, without where it lies."""
+    if given.dataset is None:
+        return ""
+    return f" --dataset {given.dataset.name} --manifest {given.manifest}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -215,6 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--window", type=int, nargs=3, default=[64, 64, 32])
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--batches", type=int, default=40)
+    parser.add_argument("--dataset", type=Path, help="folder of a manifest; noise if absent")
+    parser.add_argument("--manifest", type=Path)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -222,19 +247,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     window = "x".join(map(str, given.window))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        volumes = make_volumes(folder, given.window)
+        noise = make_volumes(folder, given.window)
+        volumes, shown = noise, "volumes of noise"
+        if given.dataset is not None:
+            volumes = read_volumes(given.dataset, given.manifest, folder)
+            shown = f"switches on noise, parts of a step on {given.dataset.name}"
         lines = [
             "# What the recipe costs",
             "",
             f"{datetime.date.today()}, {platform.machine()} CPU, one thread, torch {torch.__version__}; BCP, V-Net"
-            f" of 8 filters, windows of {window}, four labeled and four unlabeled ones, volumes of noise;"
+            f" of 8 filters, windows of {window}, four labeled and four unlabeled ones, {shown};"
             f" written by `python benchmarks/recipe_cost.py --window {' '.join(map(str, given.window))}"
-            f" --steps {given.steps} --batches {given.batches}`.",
+            f" --steps {given.steps} --batches {given.batches}{of_data(given)}`.",
             "",
             f"Each switch alone, in turn with the published values. CPU time, median of {given.steps} rounds; data:"
             f" {given.batches} batches in each round; together: median of the ratios within each round.",
             "",
-            *switches(volumes, folder, given),
+            *switches(noise, folder, given),
             "",
             "## Where the time of a step goes, as published",
             "",
@@ -243,6 +272,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "## The same with all switches of `recipe.yaml`",
             "",
             *parts_of_a_step(volumes, folder / "recipe", given.window, recipe),
+            "",
+            "## The same with all switches, windows cut by a process beside it (`num_workers` 1)",
+            "",
+            *parts_of_a_step(volumes, folder / "beside", given.window, recipe, num_workers=1),
             "",
             "## The same with all switches, with the 16 filters of the published V-Net",
             "",

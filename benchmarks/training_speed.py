@@ -254,16 +254,20 @@ def timed(run: Callable[[int], None], count: int, cuda: bool) -> float:
     return clock.seconds["all"] / count
 
 
+def store_of(dataset: Path, folder: Path) -> VolumeStore:
+    """The volumes of a data set as they are."""
+    keys = ["image", "label"]
+    loading = [LoadImaged(keys, allow_missing_keys=True)]
+    prepare = Compose([*loading, EnsureChannelFirstd(keys, allow_missing_keys=True)])
+    return VolumeStore(dataset, prepare, folder / "cache")
+
+
 def measure(given: argparse.Namespace, folder: Path) -> str:
     """Measure both and return the report as Markdown."""
     if given.dataset is None:
         make_phantoms(folder / "data", count=20, shape=(80, 72, 44))
         given.dataset, given.manifest = folder / "data", folder / "data" / "manifest.json"
-    manifest = load_manifest(given.manifest)
-    keys = ["image", "label"]
-    loading = [LoadImaged(keys, allow_missing_keys=True)]
-    prepare = Compose([*loading, EnsureChannelFirstd(keys, allow_missing_keys=True)])
-    store = VolumeStore(given.dataset, prepare, folder / "cache")
+    manifest, store = load_manifest(given.manifest), store_of(given.dataset, folder)
     stream = StepStream(
         store.volumes(manifest.labeled, True), store.volumes(manifest.unlabeled, False),
         window=given.window, labeled_windows=4, unlabeled_windows=4, seed=0,

@@ -48,23 +48,27 @@ def test_every_switch_of_the_recipe_has_a_cost(
         monkeypatch.setattr(module, "LEFT_OUT", 2)
         monkeypatch.setattr(module, "MEASURED", 2)
     script.main([*SMALL, "--batches", "2", "--output", str(output)])
-    published, recipe, _ = output.read_text().split("## The same with")
+    published, recipe, beside, _ = output.read_text().split("## The same with")
     for switch in script.SWITCHES:
         assert f"| {script.label(switch)} |" in published
     for part in ("intensities", "average of weights", "clipping"):
         assert f"| {part} |" in recipe
     assert "| intensities |" not in published
+    assert "| data |" not in beside
 
 
 @pytest.mark.slow
 def test_settings_methods_and_precisions_take_turns(
-    benchmark: Callable[[str], ModuleType], tmp_path: Path
+    benchmark: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a CPU, where fp16 is left out and nothing waits."""
     output = tmp_path / "gpu.md"
     small = ["--window", "32", "32", "16", "--slice", "32", "32", "--filters", "2", "--steps", "1"]
     few = ["--rounds", "1", "--train-steps", "2", "--parts", "settings,methods,precision"]
     script = benchmark("gpu_speed")
+    small_scans = {"SHAPE": (32, 32, 32), "WINDOW": (32, 32, 32), "FILTERS": 2}
+    for name, value in small_scans.items():
+        monkeypatch.setattr(script, name, value)
     script.main([*small, *few, "--device", "cpu", "--output", str(output)])
     text = output.read_text()
     assert text.count("| bf16, channels last |") == 3
