@@ -1,90 +1,39 @@
-"""Real trainings: killed, continued, refused, and run by two processes."""
+"""Trainings in this process: stopped, continued, refused."""
 
 from __future__ import annotations
 
-import copy
 import json
-import os
-import secrets
-import signal
-import socket
-import subprocess
-import sys
-import time
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
 
 import pytest
 import torch
 from ignite.engine import Events
 from torch import Tensor, nn
 
-from medsemi.batch import Batch, Sub
+from medsemi.batch import Batch
 from medsemi.data.held_out import TRAINED
-from medsemi.data.phantoms import make_phantoms
 from medsemi.errors import CheckpointError, ConfigError, MedsemiError
-from medsemi.evaluation.protocol import WindowInference
 from medsemi.methods.bcp import BCP
 from medsemi.methods.supervised import Supervised
-from medsemi.networks.vnet import VNet
 from medsemi.training import checkpoint
 from medsemi.training.checkpoint import load_weights, save_weights
 from medsemi.training.exported import exported
-from medsemi.training.handlers import Validation
 from medsemi.training.history import History
 from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import SemiSupervisedTrainer
-from medsemi.training.window_fit import told_classes
 
-SCRIPT = Path(__file__).with_name("train_phantoms.py")
-
-
-class Noise:
-    """A stream of random windows, pure in the step."""
-
-    seed, rank, world_size = 3, 0, 1
-    case_ids: ClassVar = {"labeled": ["a"], "unlabeled": ["b"]}
-    window: ClassVar = (8, 8, 8)
-    labeled: ClassVar = [SimpleNamespace(image=torch.zeros(1, *window), label=torch.ones(window))]
-
-    def __getitem__(self, step: int) -> Batch:
-        generator = torch.Generator().manual_seed(step)
-        image = torch.rand(2, 1, 8, 8, 8, generator=generator)
-        label = (image[:, 0] > 0.5).to(torch.uint8)
-        other = torch.rand(2, 1, 8, 8, 8, generator=generator)
-        return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
-
-
-def toy() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.BatchNorm3d(2), nn.Dropout3d(0.2))
-
-
-def trainer(
-    folder: Path, steps: int = 6, method: nn.Module | None = None, **options: object
-) -> SemiSupervisedTrainer:
-    method = method or BCP(toy())
-    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
-    options = {"settings": {"steps": steps}, "device": "cpu", "checkpoint_interval": 2, **options}
-    return SemiSupervisedTrainer(
-        method=method,
-        optimizer=optimizer,
-        stream=Noise(),
-        steps=steps,
-        output_dir=folder,
-        **options,
-    )
-
-
-def weights(path: Path) -> dict[str, Tensor]:
-    return torch.load(path, weights_only=True)
-
-
-def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[key], other[key]) for key in one)
+SMALL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_training.py"))))
+Noise, toy, trainer, validation, weights, assert_equal = (
+    SMALL.Noise,
+    SMALL.toy,
+    SMALL.trainer,
+    SMALL.validation,
+    SMALL.weights,
+    SMALL.assert_equal,
+)
 
 
 @pytest.mark.parametrize("stop", [1, 2, 5])
@@ -276,162 +225,6 @@ def test_a_number_that_cannot_be_is_named(tmp_path: Path, setting: str, value: o
         trainer(tmp_path, **{setting: value})
 
 
-def test_a_window_that_does_not_fit_the_network_is_named(tmp_path: Path) -> None:
-    method = Supervised(VNet(filters=2))
-    with pytest.raises(ConfigError, match=r"window \[8, 8, 8\] .* network student, VNet .* of 16"):
-        trainer(tmp_path, method=method).run()
-
-
-class Small(Noise):
-    """Windows of which the deepest stage of a V-Net has one voxel."""
-
-    window: ClassVar = (16, 16, 16)
-    labeled: ClassVar = [SimpleNamespace(image=torch.zeros(1, *window), label=torch.ones(window))]
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __getitem__(self, step: int) -> Batch:
-        image = torch.rand(self.count, 1, 16, 16, 16)
-        label = (image[:, 0] > 0.5).to(torch.uint8)
-        ids = ("a", "b")[: self.count]
-        return Batch(Sub(image, label, ids), Sub(image, None, ids))
-
-
-@pytest.mark.parametrize(("norm", "count"), [("instance", 2), ("batch", 1)])
-def test_a_window_that_leaves_a_norm_one_voxel_is_named(
-    tmp_path: Path, norm: str, count: int
-) -> None:
-    started = trainer(tmp_path, method=Supervised(VNet(filters=2, norm=norm)))
-    started.stream = Small(count)
-    with pytest.raises(ConfigError, match=r"window \[16, 16, 16\] leaves the norm .* one voxel"):
-        started.run()
-
-
-def test_a_window_of_one_deep_voxel_is_enough_for_batch_norm_of_two(tmp_path: Path) -> None:
-    started = trainer(tmp_path, steps=1, method=Supervised(VNet(filters=2)))
-    started.stream = Small(2)
-    started.run()
-
-
-def test_an_error_of_another_value_stays_as_it_is(tmp_path: Path) -> None:
-    class Broken(Supervised):
-        def draw(self, batch: Batch, generator: torch.Generator) -> None:
-            raise ValueError("broken")
-
-    with pytest.raises(ValueError, match=r"^broken$"):
-        trainer(tmp_path, method=Broken(toy())).run()
-
-
-class ThreeClasses(Noise):
-    """Labels with a value that a network with two outputs cannot tell."""
-
-    labeled: ClassVar = [
-        SimpleNamespace(image=torch.zeros(1, 8, 8, 8), label=torch.full((8, 8, 8), 2))
-    ]
-
-    def __getitem__(self, step: int) -> Batch:
-        batch = super().__getitem__(step)
-        label = batch.labeled.label * 2
-        return Batch(Sub(batch.labeled.image, label, ("a", "b")), batch.unlabeled)
-
-
-def test_labels_that_the_network_cannot_tell_are_named(tmp_path: Path) -> None:
-    started = trainer(tmp_path, method=Supervised(toy()))
-    started.stream = ThreeClasses()
-    with pytest.raises(ConfigError, match=r"student tells 2 classes.* the value 2; set its out_ch"):
-        started.run()
-
-
-def validation(folder: Path, classes: int = 2, **options: object) -> Validation:
-    options = {"volumes": [], "interval": 1, "tracker": None, **options}
-    return Validation(
-        inference=WindowInference((8, 8, 8)), output_dir=folder,
-        classes={value: str(value) for value in range(classes)}, **options,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(("classes", "outputs"), [(3, 2), (1, 2)])
-def test_networks_of_other_classes_are_refused_before_the_first_step(
-    tmp_path: Path, classes: int, outputs: int
-) -> None:
-    started = trainer(tmp_path, handlers=[validation(tmp_path, classes)])
-    words = (
-        f"tells {outputs} classes and the manifest {classes}, .* set its out_channels to {classes}"
-    )
-    with pytest.raises(ConfigError, match=words):
-        started.run()
-    assert started.state.iteration == 0
-
-
-def test_asking_for_the_classes_changes_no_bit(tmp_path: Path) -> None:
-    trainer(tmp_path / "a").run()
-    trainer(tmp_path / "b", handlers=[validation(tmp_path, 2)]).run()
-    for name in ("student", "teacher"):
-        assert_equal(*(weights(tmp_path / run / f"{name}.pt") for run in "ab"))
-    network = toy().train()
-    network[1].eval()
-    before, state = copy.deepcopy(network.state_dict()), torch.get_rng_state()
-    assert told_classes(network, (1, 8, 8, 8), torch.device("cpu")) == 2
-    assert [part.training for part in network] == [True, False, True]
-    assert torch.equal(torch.get_rng_state(), state)
-    assert_equal(network.state_dict(), before)
-
-
-class Scores:
-    """Stands for the evaluation of a validation: the teacher's Dice is given, the student's is 1."""
-
-    def __init__(self, *dice: float) -> None:
-        self.dice, self.steps, self.shown = iter(dice), [], []
-
-    def __call__(
-        self, networks: dict[str, nn.Module], volumes: list, inference: object, classes: object,
-        folder: Path, *_: object,
-    ) -> dict[str, SimpleNamespace]:  # fmt: skip
-        self.steps.append(int(folder.name.removeprefix("step_")))
-        self.shown.append({n: copy.deepcopy(one.state_dict()) for n, one in networks.items()})
-        return {"student": self.summary(1.0), "teacher": self.summary(next(self.dice))}
-
-    def summary(self, dice: float) -> SimpleNamespace:
-        metrics = {"dice": SimpleNamespace(mean=dice), "hd95_mm": SimpleNamespace(mean=None)}
-        return SimpleNamespace(overall=SimpleNamespace(metrics=metrics, missed=0))
-
-
-def validated(folder: Path, scores: Scores, steps: int, interval: int) -> None:
-    """Train with validations that find these scores."""
-    quiet = SimpleNamespace(log=lambda values, step: None)
-    given = {"volumes": [object()], "interval": interval, "tracker": quiet, "pictures": 0}
-    method = BCP(toy(), deploy="teacher", ema_decay=0.5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medsemi.training.handlers.evaluate_cases", scores)
-        trainer(folder, steps, method, handlers=[validation(folder, **given)]).run()
-
-
-def test_the_best_deployed_weights_are_kept(tmp_path: Path) -> None:
-    scores = Scores(0.4, 0.9, 0.7)
-    validated(tmp_path, scores, steps=3, interval=1)
-    best = weights(tmp_path / "best.pt")
-    assert_equal(best, scores.shown[1]["teacher"])
-    others = (scores.shown[0]["teacher"], scores.shown[1]["student"], scores.shown[2]["teacher"])
-    assert all(any(not torch.equal(best[key], one[key]) for key in best) for one in others)
-    assert float((tmp_path / "best.txt").read_text()) == 0.9
-
-
-def test_the_last_step_is_validated_too(tmp_path: Path) -> None:
-    scores = Scores(0.5, 0.5, 0.5)
-    validated(tmp_path, scores, steps=5, interval=2)
-    assert scores.steps == [2, 4, 5]
-
-
-def test_an_error_that_is_not_the_window_stays_as_it_is(tmp_path: Path) -> None:
-    class Broken(Supervised):
-        def draw(self, batch: Batch, generator: torch.Generator) -> None:
-            raise RuntimeError("broken")
-
-    with pytest.raises(RuntimeError, match=r"^broken$"):
-        trainer(tmp_path, method=Broken(toy())).run()
-
-
 def test_a_named_gpu_is_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(device: torch.device) -> None:
         raise RuntimeError(f"taken: {device}")
@@ -504,68 +297,3 @@ def test_clipping_bounds_the_step(tmp_path: Path) -> None:
     trainer(tmp_path, steps=1, method=method, gradient_clip=1e-3).run()
     moved = sum(((a - b) ** 2).sum() for a, b in zip(before, method.parameters(), strict=True))
     assert 0 < moved.sqrt() <= 0.1 * 1e-3 * 1.01
-
-
-@pytest.fixture(scope="module")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("phantoms")
-    make_phantoms(folder, count=8, shape=(24, 24, 24), labeled=2, validation=1, test=1)
-    return folder
-
-
-def start(*arguments: object, **environment: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
-
-
-def reported(folder: Path) -> list[tuple[int, str, float]]:
-    return sorted(row[:3] for row in History(folder / "history.csv").read())
-
-
-@pytest.mark.slow
-def test_kill_minus_nine_changes_no_bit(tmp_path: Path, phantoms: Path) -> None:
-    """Killed twice at random moments, with and without workers; unlabeled labels do not exist."""
-    for case in (phantoms / "labels").glob("*"):
-        index = int(case.name.split("_")[1].split(".")[0])
-        if 2 <= index < 6:
-            case.unlink()
-    assert start(phantoms, tmp_path / "whole", 30, 0).wait() == 0
-    whole = reported(tmp_path / "whole")
-    assert [step for step, name, _ in whole if name == "val"] == [3 * n for n in range(1, 11)]
-    for workers in (0, 2):
-        folder = tmp_path / f"killed{workers}"
-        for _ in range(2):
-            process = start(phantoms, folder, 30, workers, 0.2)
-            seen = (folder / "last.pt").stat().st_mtime_ns if (folder / "last.pt").exists() else 0
-            while not (folder / "last.pt").exists() or (
-                (folder / "last.pt").stat().st_mtime_ns == seen
-            ):
-                assert process.poll() is None
-                time.sleep(0.02)
-            time.sleep(secrets.randbelow(1000) / 1000)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            assert not (folder / "model.pt").exists()
-        assert start(phantoms, folder, 30, 2 - workers).wait() == 0
-        assert reported(folder) == whole
-        for name in ("student", "teacher", "model"):
-            assert_equal(weights(tmp_path / "whole" / f"{name}.pt"), weights(folder / f"{name}.pt"))
-
-
-@pytest.mark.slow
-def test_two_ranks_end_with_equal_weights(tmp_path: Path, phantoms: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    ranks = [start(phantoms, tmp_path / "run", 6, 0, RANK=str(r), **meeting) for r in (0, 1)]
-    try:
-        assert [process.wait(300) for process in ranks] == [0, 0]
-    finally:
-        for process in ranks:
-            process.kill()
-    first, second = (weights(tmp_path / f"rank{r}.pt") for r in (0, 1))
-    assert_equal(first, second)
-    assert start(phantoms, tmp_path / "alone", 6, 0).wait() == 0
-    alone = weights(tmp_path / "alone" / "student.pt")
-    both = weights(tmp_path / "run" / "student.pt")
-    assert any(not torch.equal(alone[key], both[key]) for key in alone)

@@ -19,8 +19,8 @@ from medsemi.training.checkpoint import load_weights
 from medsemi.training.trainer import SemiSupervisedTrainer
 
 pytestmark = pytest.mark.gpu
-TRAININGS = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_trainer.py"))))
-trainer, weights = TRAININGS.trainer, TRAININGS.weights
+SMALL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_training.py"))))
+trainer, weights = SMALL.trainer, SMALL.weights
 PRECISIONS = ["none", "bf16", "fp16"]
 
 
@@ -45,7 +45,7 @@ def test_weights_of_a_gpu_are_those_of_the_cpu(tmp_path: Path, amp: str) -> None
     """Without dropout, whose mask is drawn on the device."""
 
     def still() -> BCP:
-        return BCP(TRAININGS.toy()[:2])
+        return BCP(SMALL.toy()[:2])
 
     trainer(tmp_path / "cpu", method=still()).run()
     trainer(tmp_path / "gpu", method=still(), device="cuda", amp=amp).run()
@@ -54,7 +54,7 @@ def test_weights_of_a_gpu_are_those_of_the_cpu(tmp_path: Path, amp: str) -> None
         torch.testing.assert_close(there[key], value, rtol=0.05, atol=0.02)
 
 
-class Windows(TRAININGS.Noise):
+class Windows(SMALL.Noise):
     """Windows that a V-Net can halve four times."""
 
     window: ClassVar = (32, 32, 32)
@@ -90,9 +90,9 @@ def test_all_switches_together_with_compiled_networks(tmp_path: Path, norm: str)
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_memory_formats_train_alike(tmp_path: Path, channels_last: bool) -> None:
-    method = BCP(TRAININGS.toy()[:2])
+    method = BCP(SMALL.toy()[:2])
     trainer(tmp_path / "gpu", method=method, device="cuda", channels_last=channels_last).run()
-    trainer(tmp_path / "cpu", method=BCP(TRAININGS.toy()[:2])).run()
+    trainer(tmp_path / "cpu", method=BCP(SMALL.toy()[:2])).run()
     here, there = (weights(tmp_path / run / "model.pt") for run in ("cpu", "gpu"))
     for key, value in here.items():
         torch.testing.assert_close(there[key], value, rtol=0.05, atol=0.02)

@@ -1,0 +1,68 @@
+"""When a training is scored, and which weights are kept."""
+
+from __future__ import annotations
+
+import copy
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from medsemi.methods.bcp import BCP
+
+SMALL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_training.py"))))
+toy, trainer, validation, weights, assert_equal = (
+    SMALL.toy,
+    SMALL.trainer,
+    SMALL.validation,
+    SMALL.weights,
+    SMALL.assert_equal,
+)
+
+
+class Scores:
+    """Stands for the evaluation of a validation: the teacher's Dice is given, the student's is 1."""
+
+    def __init__(self, *dice: float) -> None:
+        self.dice, self.steps, self.shown = iter(dice), [], []
+
+    def __call__(
+        self, networks: dict[str, nn.Module], volumes: list, inference: object, classes: object,
+        folder: Path, *_: object,
+    ) -> dict[str, SimpleNamespace]:  # fmt: skip
+        self.steps.append(int(folder.name.removeprefix("step_")))
+        self.shown.append({n: copy.deepcopy(one.state_dict()) for n, one in networks.items()})
+        return {"student": self.summary(1.0), "teacher": self.summary(next(self.dice))}
+
+    def summary(self, dice: float) -> SimpleNamespace:
+        metrics = {"dice": SimpleNamespace(mean=dice), "hd95_mm": SimpleNamespace(mean=None)}
+        return SimpleNamespace(overall=SimpleNamespace(metrics=metrics, missed=0))
+
+
+def validated(folder: Path, scores: Scores, steps: int, interval: int) -> None:
+    """Train with validations that find these scores."""
+    quiet = SimpleNamespace(log=lambda values, step: None)
+    given = {"volumes": [object()], "interval": interval, "tracker": quiet, "pictures": 0}
+    method = BCP(toy(), deploy="teacher", ema_decay=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medsemi.training.handlers.evaluate_cases", scores)
+        trainer(folder, steps, method, handlers=[validation(folder, **given)]).run()
+
+
+def test_the_best_deployed_weights_are_kept(tmp_path: Path) -> None:
+    scores = Scores(0.4, 0.9, 0.7)
+    validated(tmp_path, scores, steps=3, interval=1)
+    best = weights(tmp_path / "best.pt")
+    assert_equal(best, scores.shown[1]["teacher"])
+    others = (scores.shown[0]["teacher"], scores.shown[1]["student"], scores.shown[2]["teacher"])
+    assert all(any(not torch.equal(best[key], one[key]) for key in best) for one in others)
+    assert float((tmp_path / "best.txt").read_text()) == 0.9
+
+
+def test_the_last_step_is_validated_too(tmp_path: Path) -> None:
+    scores = Scores(0.5, 0.5, 0.5)
+    validated(tmp_path, scores, steps=5, interval=2)
+    assert scores.steps == [2, 4, 5]
