@@ -18,65 +18,23 @@ from monai.inferers import SlidingWindowInferer
 from torch import Tensor, nn
 
 from medsemi.prediction import ladder, network
-from medsemi.prediction.case import Case, Grid, Segmentation, Source, Volume
+from medsemi.prediction.case import Grid
 from medsemi.prediction.codes import CaseRefused, RunStopped
 from medsemi.prediction.ladder import MODES
-from medsemi.prediction.model import load_model
 from medsemi.prediction.network import Segmenter, choose_device
 from medsemi.prediction.options import Options
 
 SMALL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_bundle.py"))))
-SHAPE = (30, 26, 22)
-AFFINE = np.array(
-    [[1.0, 0.0, 0.0, -20.0], [0.0, 1.2, 0.0, 5.0], [0.0, 0.0, 1.5, 40.0], [0.0, 0.0, 0.0, 1.0]]
+CASE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_case.py"))))
+SHAPE, make_case, make_volume, distances, shells, codes = (
+    CASE.SHAPE,
+    CASE.make_case,
+    CASE.make_volume,
+    CASE.distances,
+    CASE.shells,
+    CASE.codes,
 )
-
-
-def make_case(grid: Grid, **settings: Any) -> Case:
-    source = Source("nifti", "CT", Path("a.nii"), "a.nii", 1, tags=settings.pop("tags", {}))
-    known = {"key": "a", "case_id": "a", "category": "volume", "flags": (), "outcome": "predict"}
-    return Case(**{**known, "findings": (), "source": source, "grid": grid, **settings})
-
-
-def make_volume(values: np.ndarray[Any, Any]) -> Volume:
-    return Volume(np.asfortranarray(values.astype(np.float32)), "HU", (), "0" * 64)
-
-
-def distances(grid: Grid) -> np.ndarray[Any, Any]:
-    """Distance in mm of each voxel from the middle of a grid."""
-    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
-    places = index @ grid.affine[:3, :3].T
-    return np.linalg.norm(places - places.reshape(-1, 3).mean(axis=0), axis=-1)
-
-
-def shells(grid: Grid, classes: int = 2) -> np.ndarray[Any, Any]:
-    """Brightness that grows smoothly from 0 outside to classes − 1 in the middle."""
-    radius = distances(grid).max() / 2
-    noise = np.random.default_rng(1).normal(0, 0.05, grid.shape)
-    return np.clip((classes - 1) * 1.5 * (1 - distances(grid) / radius), 0, classes - 1) + noise
-
-
-@pytest.fixture
-def grid() -> Grid:
-    return Grid(SHAPE, AFFINE)
-
-
 Make = Callable[..., Segmenter]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    def make(classes: int = 2, options: Options | None = None, **settings: Any) -> Segmenter:
-        folder = SMALL.write_bundle(
-            tmp_path / f"bundle-{len(list(tmp_path.iterdir()))}", classes, **settings
-        )
-        return Segmenter(load_model(folder), options or Options(device="cpu"))
-
-    return make
-
-
-def codes(segmentation: Segmentation) -> list[str]:
-    return [finding.code for finding in segmentation.findings]
 
 
 def monai_labels(values: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any]:
@@ -366,7 +324,7 @@ def test_labels_between_the_slices_of_an_uneven_stack(make: Make, grid: Grid) ->
 
 
 def test_a_tilted_stack_comes_also_straightened(make: Make) -> None:
-    affine = AFFINE.copy()
+    affine = CASE.AFFINE.copy()
     affine[1, 2] = 0.5
     grid = Grid(SHAPE, affine)
     inside = distances(grid) < 11
@@ -432,53 +390,6 @@ def test_auto_takes_the_first_gpu_with_enough_free_memory(monkeypatch: pytest.Mo
     assert choose_device("auto", 4 * 10**9) == torch.device("cuda", 1)
     assert choose_device("auto", 8 * 10**9) == torch.device("cpu")
     assert choose_device("cuda", 8 * 10**9) == torch.device("cuda", 0)
-
-
-@pytest.mark.gpu
-def test_half_precision_on_a_gpu_gives_the_labels_of_the_cpu(make: Make, grid: Grid) -> None:
-    values, contract = shells(grid, 5), {"spacing": [1.1, 1.1, 1.1]}
-    expected = make(5, contract=contract).segment(make_case(grid), make_volume(values))
-    segmenter = make(5, Options(device="cuda"), contract=contract)
-    for mode in MODES:
-        segmenter.modes = (mode,)
-        result = segmenter.segment(make_case(grid), make_volume(values))
-        assert (result.labels == expected.labels).mean() >= 0.999
-
-
-@pytest.mark.gpu
-def test_a_network_too_large_for_half_precision_runs_in_full(make: Make, grid: Grid) -> None:
-    """A first layer multiplies by 200,000, the next one divides by it."""
-    large = nn.Conv3d(1, 1, 1)
-    large.weight.data.fill_(2e5), large.bias.data.zero_()  # type: ignore[union-attr]
-    then = SMALL.brightness_network(5)
-    then.weight.data /= 2e5
-    layers = "torch.nn.Conv3d(1, 1, 1), torch.nn.Conv3d(1, @channels, 3, padding=1)"
-    config = {"imports": ["$import torch"], "network_def": f"$torch.nn.Sequential({layers})"}
-    weights = {"model": nn.Sequential(large, then)}
-    values = shells(grid, 5)
-    plain = make(5, Options(device="cpu")).segment(make_case(grid), make_volume(values))
-    segmenter = make(5, Options(device="cuda"), config=config, weights=weights)
-    result = segmenter.segment(make_case(grid), make_volume(values))
-    assert result.memory_mode == 0
-    assert (result.labels == plain.labels).mean() >= 0.999
-
-
-@pytest.mark.gpu
-def test_a_gpu_that_is_full_is_left_step_by_step(make: Make, grid: Grid) -> None:
-    """The estimate allows the first mode; what it allocates is not there, for real."""
-    values, options = shells(grid, 5), Options(device="cuda")
-    expected = make(5, options).segment(make_case(grid), make_volume(values))
-    segmenter = make(5, options)
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(1e-6)
-    try:
-        result = segmenter.segment(make_case(grid), make_volume(values))
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-    assert expected.memory_mode == 0
-    assert result.memory_mode == 4
-    assert "W21" in codes(result)
-    assert (result.labels == expected.labels).mean() >= 0.999
 
 
 @pytest.mark.slow
