@@ -147,8 +147,10 @@ def switched(switches: Mapping[str, bool]) -> Iterator[None]:
     cudnn = torch.backends.cudnn
     before = cudnn.allow_tf32, cudnn.benchmark
     cudnn.allow_tf32, cudnn.benchmark = switches.get("tf32", True), switches.get("benchmark", False)
-    yield
-    cudnn.allow_tf32, cudnn.benchmark = before
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, cudnn.benchmark = before
 
 
 def seconds(run: Callable[[], None]) -> float:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -117,10 +117,10 @@ class Segmenter:
     def _attempt(self, task: _Task, mode: MemoryMode) -> Segmentation | None:
         """The result in one mode; None if memory ran out."""
         try:
-            try:
+            with suppress(_HalfPrecisionError):
                 return self._segment(task, mode, half=True)
-            except _HalfPrecisionError:
-                return self._segment(task, mode, half=False)
+            # Outside of the handler, which would hold what the first try allocated.
+            return self._segment(task, mode, half=False)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -18,7 +18,7 @@ from monai.inferers import SlidingWindowInferer
 from torch import Tensor, nn
 
 from medsemi.prediction import ladder, network
-from medsemi.prediction.case import Grid
+from medsemi.prediction.case import Grid, Segmentation
 from medsemi.prediction.codes import CaseRefused, RunStopped
 from medsemi.prediction.ladder import MODES
 from medsemi.prediction.network import Segmenter, choose_device
@@ -361,6 +361,23 @@ def test_the_overlap_may_be_chosen(make: Make, grid: Grid) -> None:
         segmenter.segment(make_case(grid), make_volume(shells(grid)), steps.append)
         counts.append(len(steps))
     assert counts[0] < counts[1] < counts[2]
+
+
+def test_a_try_in_full_precision_holds_nothing_of_the_first(
+    make: Make, grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that is being handled keeps all that its frames hold on the GPU."""
+    segmenter, values = make(), make_volume(shells(grid))
+    expected, whole = segmenter.segment(make_case(grid), values), segmenter._segment
+
+    def overflowing(*given: Any, half: bool) -> Segmentation:
+        if half:
+            raise network._HalfPrecisionError
+        assert sys.exc_info() == (None, None, None)
+        return whole(*given, half=half)
+
+    monkeypatch.setattr(segmenter, "_segment", overflowing)
+    assert np.array_equal(segmenter.segment(make_case(grid), values).labels, expected.labels)
 
 
 def test_an_image_unlike_the_training_is_reported(make: Make, grid: Grid) -> None:
