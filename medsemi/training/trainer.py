@@ -322,6 +322,12 @@ def amp_type(amp: str, device: torch.device) -> torch.dtype | None:
         raise ConfigError(f"amp is '{amp}'; it must be one of {', '.join(AMP_TYPES)}.")
     if amp == "fp16" and device.type != "cuda":
         raise ConfigError("amp is 'fp16', which needs a CUDA device; take 'bf16' or 'none'.")
+    if amp == "bf16" and device.type == "cpu":
+        # oneDNN in torch 2.13: gradients of 3-convolutions on 2x2x2 voxels hold memory that nobody wrote.
+        logger.warning(
+            "amp is 'bf16' on a CPU, whose gradients are wrong where a stage of a 3D network has 2x2x2"
+            " voxels, as with windows of 32x32x32: take larger windows, or --amp none."
+        )
     if (
         amp == "bf16"
         and device.type == "cuda"

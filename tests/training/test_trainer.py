@@ -204,6 +204,13 @@ def test_a_finished_training_whose_report_was_killed_reports_when_run_again(tmp_
     assert heard == ["started", True]
 
 
+def test_bf16_on_a_cpu_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trainer(tmp_path / "float32")
+    assert "bf16" not in caplog.text
+    trainer(tmp_path / "bf16", amp="bf16")
+    assert "2x2x2 voxels" in caplog.text
+
+
 @pytest.mark.parametrize(("amp", "word"), [("fp16", "CUDA"), ("fp8", "none, bf16, fp16")])
 def test_precision_that_does_not_fit_is_refused(tmp_path: Path, amp: str, word: str) -> None:
     with pytest.raises(ConfigError, match=word):
