@@ -65,12 +65,12 @@ def test_settings_methods_and_precisions_take_turns(
     output = tmp_path / "gpu.md"
     small = ["--window", "32", "32", "16", "--slice", "32", "32", "--filters", "2", "--steps", "1"]
     few = ["--rounds", "1", "--train-steps", "2", "--parts", "settings,methods,precision"]
-    script = benchmark("gpu_speed")
+    script, precision = benchmark("gpu_speed"), benchmark("gpu_precision")
     # Two filters in bf16 on a CPU end in NaN now and then.
-    runs = {name: one for name, one in script.RUNS.items() if one["amp"] == "none"}
+    runs = {name: one for name, one in precision.RUNS.items() if one["amp"] == "none"}
     small_scans = {"SHAPE": (32, 32, 32), "WINDOW": (32, 32, 32), "FILTERS": 2, "RUNS": runs}
     for name, value in small_scans.items():
-        monkeypatch.setattr(script, name, value)
+        monkeypatch.setattr(precision, name, value)
     script.main([*small, *few, "--device", "cpu", "--output", str(output)])
     text = output.read_text()
     assert text.count("| bf16, channels last |") == 3

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import runpy
-import warnings
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +14,9 @@ from medsemi.seeds import derive_generator
 
 pytestmark = pytest.mark.gpu
 CONTRACT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_contract.py"))))
+WAITS = SimpleNamespace(
+    **runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "gpu_waits.py"))
+)
 GPU = torch.device("cuda")
 # A relative error of TF32, which convolutions of a GPU take for float32 by default, is about 3e-4.
 TOLERANCE = {None: 2e-3, torch.bfloat16: 5e-2, torch.float16: 2e-2}
@@ -52,27 +53,17 @@ def test_losses_are_those_of_the_cpu(
 
 
 def test_a_step_does_not_wait_for_the_gpu(name: str) -> None:
-    """torch tells of every call that waits; its message names the line."""
     method = CONTRACT.METHODS[name](CONTRACT.network_of(3, 2)).to(GPU)
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.01)
     batch = CONTRACT.batch_of(3, 2).pin_memory().to(GPU)
-    waits: Counter[str] = Counter()
-    for step in range(3):
-        draws = method.draw(batch, derive_generator(step))
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            torch.cuda.set_sync_debug_mode("warn")
-            try:
-                optimizer.zero_grad(set_to_none=True)
-                method(batch, draws, step).total.backward()
-                optimizer.step()
-                method.after_step(step)
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-        if step:  # the first one fills caches
-            waits.update(
-                f"{Path(one.filename).name}:{one.lineno}"
-                for one in told
-                if "called a synchronizing" in str(one.message)
-            )
+
+    def train(step: int) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        method(batch, drawn[step], step).total.backward()
+        optimizer.step()
+        method.after_step(step)
+
+    drawn = [method.draw(batch, derive_generator(step)) for step in range(3)]
+    train(0)  # the first one fills caches
+    waits = WAITS.waits_of(lambda: (train(1), train(2)))
     assert not waits, f"{name} waits: {dict(waits)}"
