@@ -39,8 +39,8 @@ def test_the_lines_that_the_page_names_exist(repository: Path, tmp_path: Path) -
     assert [step[:2] for step in steps] == [
         ("file", f"medsemi/methods/{NAME}.py"),
         ("into", "medsemi/methods/registry.py"),
-        ("into", "tests/methods/test_contract.py"),
-        ("into", "tests/methods/test_contract.py"),
+        ("into", "tests/methods/every_method.py"),
+        ("into", "tests/methods/every_method.py"),
         ("file", f"tests/methods/test_{NAME}.py"),
     ]
     for folder in ("medsemi", "tests"):

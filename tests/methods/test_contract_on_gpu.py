@@ -13,7 +13,7 @@ import torch
 from medsemi.seeds import derive_generator
 
 pytestmark = pytest.mark.gpu
-CONTRACT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_contract.py"))))
+EVERY = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("every_method.py"))))
 WAITS = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "gpu_waits.py"))
 )
@@ -22,7 +22,7 @@ GPU = torch.device("cuda")
 TOLERANCE = {None: 2e-3, torch.bfloat16: 5e-2, torch.float16: 2e-2}
 
 
-@pytest.fixture(params=CONTRACT.METHODS)
+@pytest.fixture(params=EVERY.METHODS)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -32,9 +32,9 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_losses_are_those_of_the_cpu(
     name: str, dims: tuple[int, int], precision: torch.dtype | None
 ) -> None:
-    here = CONTRACT.METHODS[name](CONTRACT.network_of(*dims))
+    here = EVERY.METHODS[name](EVERY.network_of(*dims))
     there = copy.deepcopy(here).to(GPU)
-    batch = CONTRACT.batch_of(*dims)
+    batch = EVERY.batch_of(*dims)
     draws = here.draw(batch, derive_generator(5))
     expected = here(batch, draws, 0)
     with torch.autocast("cuda", precision, enabled=precision is not None):
@@ -53,9 +53,9 @@ def test_losses_are_those_of_the_cpu(
 
 
 def test_a_step_does_not_wait_for_the_gpu(name: str) -> None:
-    method = CONTRACT.METHODS[name](CONTRACT.network_of(3, 2)).to(GPU)
+    method = EVERY.METHODS[name](EVERY.network_of(3, 2)).to(GPU)
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.01)
-    batch = CONTRACT.batch_of(3, 2).pin_memory().to(GPU)
+    batch = EVERY.batch_of(3, 2).pin_memory().to(GPU)
 
     def train(step: int) -> None:
         optimizer.zero_grad(set_to_none=True)
