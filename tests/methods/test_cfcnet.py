@@ -1,75 +1,30 @@
-"""CFC-Net as its re-creation is specified: losses, gradients, teacher rules, stage 0."""
+"""CFC-Net as its re-creation is specified: losses and gradients."""
 
 from __future__ import annotations
 
 import copy
 import inspect
+import runpy
 from pathlib import Path
-from typing import ClassVar
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from medsemi.batch import Batch, Sub
+from medsemi.batch import Batch
 from medsemi.errors import ConfigError
-from medsemi.methods.cfcnet import CFCNet, PretrainingDraws, RandomViewPretraining
-from medsemi.methods.method import Method
+from medsemi.methods.cfcnet import CFCNet
 from medsemi.parts.components import hard_labels
 from medsemi.parts.foreground_loss import foreground_loss
 from medsemi.parts.ramps import sigmoid_ramp
 from medsemi.parts.ucf_mix import UCFMix
 from medsemi.parts.views import FrequencyViews, ViewDraw
-from medsemi.training.checkpoint import load_weights
-from medsemi.training.trainer import SemiSupervisedTrainer
 
-SPACE = (8, 8, 4)
+SMALL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_cfcnet.py"))))
+network, batch, method, drawn = SMALL.network, SMALL.batch, SMALL.method, SMALL.drawn
+run, students, moved = SMALL.run, SMALL.students, SMALL.moved
 SAME = FrequencyViews(alpha_range=(1.0, 1.0), beta_range=(1.0, 1.0))
-
-
-def network(seed: int = 0, *, width: int = 4, dropout: float = 0.0) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv3d(1, width, 3, padding=1),
-        nn.InstanceNorm3d(width, affine=True),
-        nn.LeakyReLU(),
-        nn.Dropout(dropout),
-        nn.Conv3d(width, 3, 1),
-    )
-
-
-def batch(labeled: int = 2, unlabeled: int = 3) -> Batch:
-    generator = torch.Generator().manual_seed(7)
-    image = torch.randn(labeled, 1, *SPACE, generator=generator)
-    label = torch.randint(3, (labeled, *SPACE), generator=generator).to(torch.uint8)
-    other = torch.randn(unlabeled, 1, *SPACE, generator=generator)
-    ids = tuple("abcdefgh")
-    return Batch(Sub(image, label, ids[:labeled]), Sub(other, None, ids[:unlabeled]))
-
-
-def method(**settings: object) -> CFCNet:
-    settings = {"mix": UCFMix(blocks=2), "rampup_steps": 0, **settings}
-    return CFCNet(network(), **settings)
-
-
-def drawn(net: CFCNet, given: Batch, seed: int = 3):
-    return net.draw(given, torch.Generator().manual_seed(seed))
-
-
-def run(net: CFCNet, given: Batch, step: int = 0):
-    return net(given, drawn(net, given), step)
-
-
-def students(net: CFCNet) -> tuple[nn.Module, nn.Module]:
-    return net.student_low.network, net.student_high.network
-
-
-def moved(net: nn.Module, seed: int, scale: float = 0.3) -> None:
-    """Walk a network a little away from where it is."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(scale * torch.randn(p.shape, generator=generator))
 
 
 def gradients(net: nn.Module) -> list[Tensor]:
@@ -286,72 +241,6 @@ def test_both_students_are_deployed_as_the_mean_of_their_probabilities() -> None
     torch.testing.assert_close(net.inference_network(image).softmax(1), mean)
 
 
-def filled(rule: str, step: int) -> CFCNet:
-    """Students of constant weights 1 and 3, teachers of 0, after one update."""
-    net = method(teacher_rule=rule, ema_decay=0.9)
-    for part, value in ((net.student_low, 1.0), (net.student_high, 3.0), (net.teacher, 0.0)):
-        for p in part.parameters():
-            p.data.fill_(value)
-    net.after_step(step)
-    return net
-
-
-@pytest.mark.parametrize(
-    ("rule", "step", "expected"),
-    [
-        ("mean", 0, 2.0),
-        ("mean", 9, 0.2),
-        ("low", 0, 1.02),
-        ("alternate", 100, 0.1),
-        ("alternate", 101, 0.3),
-        ("alternate", 0, 1.0),
-    ],
-)
-def test_what_the_teacher_follows(rule: str, step: int, expected: float) -> None:
-    for p in filled(rule, step).teacher.parameters():
-        torch.testing.assert_close(p.data, torch.full_like(p, expected))
-
-
-def test_two_teachers_follow_one_student_each() -> None:
-    teacher = filled("two", 9).teacher
-    for part, expected in ((teacher.first, 0.1), (teacher.second, 0.3)):
-        for p in part.parameters():
-            torch.testing.assert_close(p.data, torch.full_like(p, expected))
-
-
-@pytest.mark.parametrize("rule", ["mean", "alternate"])
-def test_a_mean_of_students_that_start_apart_is_refused(rule: str) -> None:
-    with pytest.raises(ConfigError, match="broken network"):
-        CFCNet(network(0), network(1), teacher_rule=rule, rampup_steps=12_000)
-    CFCNet(network(0), network(0), teacher_rule=rule, rampup_steps=12_000)
-
-
-@pytest.mark.parametrize("rule", ["two", "low"])
-def test_students_may_start_apart_under_other_rules(rule: str) -> None:
-    assert run(
-        CFCNet(
-            network(0), network(1), teacher_rule=rule, mix=UCFMix(blocks=2), rampup_steps=12_000
-        ),
-        batch(),
-    )
-
-
-@pytest.mark.parametrize("rule", ["mean", "low", "alternate"])
-def test_weights_of_two_architectures_are_not_averaged(rule: str) -> None:
-    with pytest.raises(ConfigError, match="architecture; take 'two'"):
-        CFCNet(network(), network(width=6), teacher_rule=rule, rampup_steps=12_000)
-    net = CFCNet(
-        network(), network(width=6), teacher_rule="two", mix=UCFMix(blocks=2), rampup_steps=12_000
-    )
-    run(net, batch()).total.backward()
-    net.after_step(0)
-
-
-def test_an_unknown_rule_is_refused() -> None:
-    with pytest.raises(ConfigError, match="mean, two, low, alternate"):
-        CFCNet(network(), teacher_rule="median", rampup_steps=12_000)
-
-
 def test_blocks_that_do_not_fit_are_refused_before_the_step() -> None:
     net = method(mix=UCFMix(blocks=3))
     with pytest.raises(ConfigError, match="blocks"):
@@ -405,95 +294,6 @@ def test_what_is_monitored() -> None:
     share = (batch().labeled.label > 0).float().mean()
     assert terms.monitors["labeled_foreground"] == share
     assert all(0.0 <= value <= 1.0 for value in terms.monitors.values())
-
-
-class Echo(nn.Module):
-    """Remembers what it was shown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, image: Tensor) -> Tensor:
-        self.seen = image
-        return torch.cat([image, -image, 0 * image], 1) * self.scale
-
-
-def test_stage_0_shows_each_window_as_it_was_drawn() -> None:
-    given = batch(labeled=3)
-    pretraining = RandomViewPretraining(Echo())
-    views = ViewDraw((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), (0, 0, 0))
-    terms = pretraining(given, PretrainingDraws(views, (1, 0, 2)), 0)
-    low, high = pretraining.views.apply(given.labeled.image, views)
-    seen = pretraining.student.seen
-    assert torch.equal(seen[0], low[0])
-    assert torch.equal(seen[1], given.labeled.image[1])
-    assert torch.equal(seen[2], high[2])
-    expected = foreground_loss(pretraining.student(seen), given.labeled.label)
-    torch.testing.assert_close(terms.total, expected)
-
-
-def test_stage_0_draws_all_three_alike() -> None:
-    pretraining, given = RandomViewPretraining(Echo()), batch(labeled=3)
-    generator = torch.Generator().manual_seed(0)
-    choices = [c for _ in range(200) for c in pretraining.draw(given, generator).choice]
-    assert all(170 < choices.count(c) < 230 for c in (0, 1, 2))
-
-
-def test_the_weights_of_stage_0_start_all_three() -> None:
-    pretraining = RandomViewPretraining(network(5))
-    start = network(6)
-    start.load_state_dict(pretraining.inference_network.state_dict())
-    net = CFCNet(start, rampup_steps=12_000)
-    image = batch().unlabeled.image
-    expected = pretraining.student(image)
-    for copied in (*students(net), net.teacher):
-        assert torch.equal(copied(image), expected)
-
-
-class Windows:
-    """A stream of random windows, pure in the step."""
-
-    seed, rank, world_size = 3, 0, 1
-    case_ids: ClassVar = {"labeled": ["a"], "unlabeled": ["b"]}
-
-    def __getitem__(self, step: int) -> Batch:
-        generator = torch.Generator().manual_seed(step)
-        image, other = torch.rand(2, 2, 1, *SPACE, generator=generator)
-        label = (image[:, 0] > 0.5).to(torch.uint8)
-        return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
-
-
-def trained(folder: Path, method: Method, steps: int) -> SemiSupervisedTrainer:
-    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
-    trainer = SemiSupervisedTrainer(
-        device="cpu", method=method, optimizer=optimizer, stream=Windows(), steps=steps,
-        output_dir=folder, settings={}, checkpoint_interval=2,
-    )  # fmt: skip
-    trainer.run()
-    return trainer
-
-
-def test_both_stages_train_and_a_stopped_one_ends_with_the_same_bits(tmp_path: Path) -> None:
-    trained(tmp_path / "pretrain", RandomViewPretraining(network(dropout=0.2)), 3)
-
-    def second() -> CFCNet:
-        start = load_weights(network(seed=9, dropout=0.2), tmp_path / "pretrain" / "model.pt")
-        return CFCNet(start, mix=UCFMix("random", blocks=2), rampup_steps=0)
-
-    whole = trained(tmp_path / "whole", second(), 5)
-    trained(tmp_path / "parts", second(), 3)
-    trained(tmp_path / "parts", second(), 5)
-    for name in ("student_low", "student_high", "teacher", "model"):
-        one, other = (
-            torch.load(tmp_path / run / f"{name}.pt", weights_only=True)
-            for run in ("whole", "parts")
-        )
-        assert all(torch.equal(one[key], other[key]) for key in one)
-    assert "student_agreement" in whole.state.output
-    deployed = load_weights(network(seed=8), tmp_path / "whole" / "model.pt")
-    image = batch().unlabeled.image
-    assert torch.equal(deployed.eval()(image), whole.method.teacher(image))
 
 
 @pytest.mark.parametrize(

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
-from torch import nn
 
-from medsemi.batch import Batch, Sub
+from medsemi.batch import Batch
 from medsemi.methods.cfcnet import CFCNet
 from medsemi.parts.centerline_loss import centerline_loss
 from medsemi.parts.foreground_loss import foreground_loss
 from medsemi.parts.ucf_mix import UCFMix
 
-SPACE = (8, 8, 4)
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    layers = [nn.Conv3d(1, 4, 3, padding=1), nn.InstanceNorm3d(4, affine=True), nn.LeakyReLU()]
-    return nn.Sequential(*layers, nn.Conv3d(4, 3, 1))
-
-
-def batch(labeled: int = 2, unlabeled: int = 3) -> Batch:
-    generator = torch.Generator().manual_seed(7)
-    image = torch.randn(labeled, 1, *SPACE, generator=generator)
-    label = torch.randint(3, (labeled, *SPACE), generator=generator).to(torch.uint8)
-    other = torch.randn(unlabeled, 1, *SPACE, generator=generator)
-    return Batch(Sub(image, label, ("a",) * labeled), Sub(other, None, ("b",) * unlabeled))
+SMALL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_cfcnet.py"))))
+network, batch = SMALL.network, SMALL.batch
 
 
 def method(**settings: object) -> CFCNet:
