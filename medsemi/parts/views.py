@@ -51,7 +51,7 @@ class FrequencyViews:
         kind: of the low-pass: `haar`, `gaussian` or `fft`, see `medsemi.parts.frequency`; with
             `none` both views are the window itself.
         levels_low: of the low-pass that the low view shows.
-        levels_high: of the low-pass that the high view lacks. Tubes of 2 to 5 voxels are in the
+        levels_high: of the low-pass that the high view lacks. Tubes of up to 4 voxels are in the
             high band from two levels on; with more levels than `levels_low` the bands overlap.
         alpha_range: alpha of a training step is uniform in it (XNet v2).
         beta_range: the same for beta (XNet v2).
