@@ -29,6 +29,21 @@ def test_pauses_and_validations_are_no_training() -> None:
     assert elapsed([]) == {}
 
 
+def test_batches_that_processes_deliver_together_are_training() -> None:
+    """Four of them take 0.3 s for a batch: three steps follow at once, and one waits for all four."""
+    times = [0.0]
+    for step in range(1, 200):
+        times.append(times[-1] + (0.24 if step % 4 == 0 else 0.02))
+    seconds = elapsed(losses(*times))
+    assert max(seconds.values()) == pytest.approx(times[-1], rel=0.02)
+
+
+def test_the_time_of_a_validation_is_cut_out_however_short_it_is() -> None:
+    times = [float(step) for step in range(1, 11)] + [13.0 + step for step in range(11, 21)]
+    rows = [*losses(*times), Row(10, "val/dice_student", 0.5, 13.0)]
+    assert elapsed(rows)[20] == 20.0
+
+
 def test_a_step_that_is_reported_twice_counts_once() -> None:
     rows = [*losses(10, 12, 14), Row(3, "loss", 1.0, 20.0), Row(4, "loss", 1.0, 22.0)]
     assert elapsed(rows) == {1: 2, 2: 4, 3: pytest.approx(12), 4: pytest.approx(14)}
