@@ -99,6 +99,15 @@ def test_intervals_cover_the_truth_as_often_as_they_say(seeds: int) -> None:
     assert 558 <= covered <= 582
 
 
+def test_seeds_that_agree_change_no_interval() -> None:
+    """A resample of one patient alone has the spread of its seeds, which says nothing of patients."""
+    generator = np.random.default_rng(1)
+    patients = generator.normal(0.03, 0.02, (4, 1))
+    seeds = patients + generator.normal(0, 1e-9, (4, 3))
+    expected = bootstrap_interval(patients, resamples=2000)
+    assert bootstrap_interval(seeds, resamples=2000) == pytest.approx(expected, abs=1e-5)
+
+
 def test_the_test_holds_its_level() -> None:
     generator = np.random.default_rng(2)
     values = generator.normal(0, 1, (150, 8))
@@ -125,7 +134,7 @@ def test_holm_agrees_with_a_worked_example() -> None:
 
 
 def test_too_few_patients_get_no_interval_and_equal_ones_no_width() -> None:
-    assert np.isnan(bootstrap_interval(np.ones((2, 1)))).all()
+    assert np.isnan(bootstrap_interval(OURS[:3] - THEIRS[:3])).all()
 
 
 def test_one_patient_has_a_difference_and_nothing_more() -> None:
