@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and read so."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medsemi.errors import OutputError
+
+_UNFINISHED = re.compile(r"\.\d+\..+")
 
 
 @contextmanager
@@ -48,6 +50,27 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def whole_files(folder: str | Path, pattern: str) -> list[Path]:
+    """Files of a folder by name, without those that a process is still writing, or was when it was killed.
+
+    Args:
+        folder: may be absent.
+        pattern: of `Path.glob`, which also matches names that begin with a dot.
+    """
+    return sorted(path for path in Path(folder).glob(pattern) if not path.name.startswith("."))
+
+
+def remove_unfinished(folder: str | Path) -> None:
+    """Remove what processes that were killed left of files that they were writing.
+
+    Args:
+        folder: that this process alone writes to.
+    """
+    for path in Path(folder).glob(".*"):
+        if _UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _is_short_write(error: OSError) -> bool:

@@ -101,7 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, help="for trainings, records and the report")
     add("--methods", required=True, help="names of `medsemi methods`, with commas")
     add("--seeds", default="0,1,2", help="of the trainings, with commas (0,1,2)")
-    add("--overlay", action="append", default=[], help="a configuration on top, such as small; as often as needed, in order")
+    add(
+        "--overlay",
+        action="append",
+        default=[],
+        help="a configuration on top, such as small; as often as needed, in order",
+    )
     add("--budget", default="steps", help="steps; or minutes=N: when methods are read off in the"
         " table of equal wall-clock, which is otherwise the time that all have reached")  # fmt: skip
     add("--shard", default="0/1", help="I/N: train every N-th arm, from I")

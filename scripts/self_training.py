@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import logging
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,8 +23,12 @@ from fire.parser import DefaultParseValue
 from medsemi.bundle.lint import lint_configs
 from medsemi.bundle.merged import MISSING, PLACES, SEPARATOR, lookup, merge, settings_digest
 from medsemi.data.manifest import Manifest, load_manifest
+from medsemi.data.rounds import patients_kept
 from medsemi.errors import MedsemiError
 from medsemi.termination import exit_when_terminated
+
+# What a round is made of, which the command names itself.
+_PLACES_OF_A_ROUND = {"bundle_root", "dataset_dir", "manifest", "output_dir"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,7 +132,7 @@ def _refuse_other_stages(options: argparse.Namespace) -> None:
 def _refuse_to_run_out_of_unlabeled(options: argparse.Namespace, manifest: Manifest) -> None:
     """A round that keeps all labels leaves no case for a training that draws unlabeled windows."""
     patients = len({case.patient for case in manifest.unlabeled})
-    if all(math.ceil(share * patients) < patients for share in options.keep):
+    if all(patients_kept(share, patients) < patients for share in options.keep):
         return
     for name in options.stages:
         files = [options.bundle / "configs" / f"{file}.yaml" for file in ("common", name)]
@@ -185,7 +188,12 @@ def _overrides(given: Sequence[str]) -> dict[str, str]:
     names, values = parts[::2], parts[1::2]
     if len(names) != len(values) or not all(name.startswith("--") for name in names):
         raise MedsemiError(f"{' '.join(given)}: write pairs of --name and value after --.")
-    return {name[2:]: value for name, value in zip(names, values, strict=True)}
+    found = {name[2:]: value for name, value in zip(names, values, strict=True)}
+    for name in _PLACES_OF_A_ROUND & found.keys():
+        raise MedsemiError(
+            f"--{name} after -- would change what each round is made of; give it before --."
+        )
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -198,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--stages", nargs="+", default=["supervised"], help="default: supervised")
     parser.add_argument("--overlay", type=Path, nargs="*", default=[])
-    help_keep = "share of the unlabeled cases kept after each round; default: 0.5 1.0"
+    help_keep = "share of the unlabeled patients kept after each round; default: 0.5 1.0"
     parser.add_argument("--keep", type=float, nargs="+", default=[0.5, 1.0], help=help_keep)
     parser.add_argument("bundle_options", nargs="*", help="after --: values of the bundle")
     return parser

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medsemi.atomic import write_atomically
+from medsemi.atomic import whole_files, write_atomically
 from medsemi.comparison.jobs import Arm, Plan, missing_workflows
 from medsemi.comparison.stage_runs import Scores, StageRun, Tracked, from_folder
 from medsemi.comparison.timing import elapsed, peak_memory
@@ -110,7 +110,7 @@ def read_records(folders: Iterable[Path]) -> list[Record]:
     """
     found: dict[tuple[object, ...], Record] = {}
     for folder in folders:
-        for path in sorted(Path(folder).glob("*.json")):
+        for path in whole_files(folder, "*.json"):
             record = _parse(path)
             first = found.setdefault(_identity(record), record)
             if first.training == record.training:

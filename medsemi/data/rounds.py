@@ -16,11 +16,15 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from medsemi.atomic import whole_files
 from medsemi.data.manifest import Case, Manifest, save_manifest
 from medsemi.errors import DataError
 
 LABELS = "pseudo_labels"
-RECORDS = "records"
+RECORDS, MADE = (
+    "records",
+    "labels",
+)  # folders of a labeling: what is known of each label, and the label
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,10 @@ class PseudoLabel:
 
 
 def read_pseudo_labels(folder: str | Path) -> list[PseudoLabel]:
-    """Read `<folder>/records/<case>.json`, by the name of the case; none if there is none."""
-    paths = sorted(Path(folder).glob(f"{RECORDS}/*.json"))
-    return [PseudoLabel(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    """Read `<folder>/records/<case>.json` by the name of the case, where `<folder>/labels` has its file."""
+    paths = whole_files(Path(folder) / RECORDS, "*.json")
+    read = [PseudoLabel(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    return [label for label in read if (Path(folder) / MADE / label.file).is_file()]
 
 
 def keep_stable(
@@ -69,8 +74,13 @@ def keep_stable(
     for label in sorted(labels, key=lambda label: label.case_id):
         groups.setdefault(patients[label.case_id], []).append(label)
     ordered = sorted(groups, key=lambda name: (-mean(one.stability for one in groups[name]), name))
-    kept = [groups[name] for name in ordered[: math.ceil(share * len(groups))]]
+    kept = [groups[name] for name in ordered[: patients_kept(share, len(groups))]]
     return [label for group in kept if all(one.stability > 0 for one in group) for label in group]
+
+
+def patients_kept(share: float, patients: int) -> int:
+    """A share of so many, rounded up; the error of a product such as 0.14 * 50 is not."""
+    return math.ceil(round(share * patients, 9))
 
 
 def make_round(

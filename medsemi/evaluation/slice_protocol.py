@@ -49,6 +49,7 @@ class SliceWindowInference(Inferer):
         )
         self.window, self.stride = self._planes.window, self._planes.stride
         self.average, self.weighting = average, weighting
+        self.mirror_axes = self._planes.mirror_axes
 
     def __call__(
         self, inputs: Tensor, network: Callable[..., Tensor], *args: object, **kwargs: object

@@ -38,15 +38,15 @@ def save_checkpoint(
         _save({**state, "settings": _canonical(settings)}, temporary)
 
 
-def load_checkpoint(
-    path: str | Path, settings: Mapping[str, Any], device: torch.device
-) -> dict[str, Any] | None:
-    """Read a training state; None if there is none yet.
+def load_checkpoint(path: str | Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read a training state to the CPU; None if there is none yet.
+
+    Networks and optimizers copy it to where they are. On a GPU it would lie there twice, and the step
+    counters of AdamW would stay there, which the optimizer reads in each step.
 
     Args:
         path: the checkpoint file.
         settings: of the training that wants to continue.
-        device: where tensors go.
 
     Raises:
         CheckpointError: if the file cannot be read, or was made with other settings.
@@ -54,7 +54,7 @@ def load_checkpoint(
     path = Path(path)
     if not path.is_file():
         return None
-    state: dict[str, Any] = _read(path, device)
+    state: dict[str, Any] = _read(path)
     stored = json.loads(state.pop("settings", "{}"))
     current = json.loads(_canonical(settings))
     differing = sorted(k for k in stored.keys() | current.keys() if stored.get(k) != current.get(k))
@@ -91,7 +91,7 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     Raises:
         CheckpointError: if the file is missing, unreadable, or does not fit the network.
     """
-    weights = _read(Path(path), torch.device("cpu"))
+    weights = _read(Path(path))
     own = network.state_dict()
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     resized = [k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape]
@@ -108,7 +108,7 @@ def weight_names(path: str | Path) -> frozenset[str]:
     Raises:
         CheckpointError: if it is missing or unreadable.
     """
-    return frozenset(_read(Path(path), torch.device("cpu")))
+    return frozenset(_read(Path(path)))
 
 
 def _save(content: object, path: Path) -> None:
@@ -119,9 +119,9 @@ def _save(content: object, path: Path) -> None:
         raise OSError(errno.EIO, " ".join(str(error).split())[:120], str(path)) from error
 
 
-def _read(path: Path, device: torch.device) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{path} does not exist: train first, or name another file."

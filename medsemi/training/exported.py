@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from medsemi.atomic import whole_files
 from medsemi.errors import CheckpointError
 from medsemi.parts.two_networks import NetworkPair
 from medsemi.training.checkpoint import load_weights, weight_names
@@ -49,7 +50,7 @@ def load_exported(
 
 def exported(folder: str | Path) -> list[Path]:
     """The files of the networks that trainings left in a folder, by name."""
-    paths = sorted(path for path in Path(folder).glob("*.pt") if path.stem not in APART)
+    paths = [path for path in whole_files(folder, "*.pt") if path.stem not in APART]
     return [path for path in paths if not path.stem.startswith(SNAPSHOT)]
 
 

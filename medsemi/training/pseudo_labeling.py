@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from medsemi.atomic import write_atomically
 from medsemi.data.manifest import Case
-from medsemi.data.rounds import RECORDS, PseudoLabel, read_pseudo_labels
+from medsemi.data.rounds import MADE, RECORDS, PseudoLabel, read_pseudo_labels
 from medsemi.data.writing import write_nifti
 from medsemi.errors import CheckpointError
 from medsemi.parts.label_agreement import label_agreement
@@ -149,7 +149,7 @@ class PseudoLabeling:
         foreground = int((own > 0).sum())
         # An empty label has nothing to teach, however much everybody agrees on it.
         stability = mean(agreement.values()) if foreground else 0.0
-        path = self.output_dir / "labels" / f"{case.case_id}.nii.gz"
+        path = self.output_dir / MADE / f"{case.case_id}.nii.gz"
         self._write(path, data, said[DEPLOYED])
         label = PseudoLabel(case.case_id, path.name, stability, agreement, foreground, dict(origin))
         with write_atomically(self.output_dir / RECORDS / f"{case.case_id}.json") as temporary:
@@ -166,7 +166,7 @@ class PseudoLabeling:
 
 def _described(inference: object) -> str:
     """How windows are laid and averaged, where the inference says so."""
-    names = ("window", "stride", "weighting", "average", "mirror_axes")
+    names = ("window", "size", "stride", "weighting", "average", "mirror_axes")
     return ", ".join(f"{name} {getattr(inference, name, None)}" for name in names)
 
 

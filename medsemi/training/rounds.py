@@ -23,7 +23,7 @@ from statistics import mean
 from typing import Any
 
 from medsemi.data.manifest import MANIFEST_TAG, Manifest, load_manifest
-from medsemi.data.rounds import PseudoLabel, keep_stable, make_round, read_pseudo_labels
+from medsemi.data.rounds import MADE, PseudoLabel, keep_stable, make_round, read_pseudo_labels
 from medsemi.errors import MedsemiError
 from medsemi.training.provenance import PARENT_VARIABLE
 from medsemi.training.tracking import Tracker
@@ -42,7 +42,7 @@ class Rounds:
         dataset_dir: where the paths of the manifest start.
         manifest: the split with the true labels.
         output_dir: gets `round_0`, `round_1`, ... and the parent run.
-        keep: share of the unlabeled cases whose labels are kept after each round; its length is
+        keep: share of the unlabeled patients whose labels are kept after each round; its length is
             the number of rounds beyond the first.
         overrides: further values of the bundle for each stage and for `pseudo_label`, by path.
     """
@@ -137,7 +137,7 @@ def _next_round(
 ) -> None:
     following = rounds.folder(number + 1)
     if not (following / "manifest.json").is_file():
-        labels_dir = rounds.folder(number) / "pseudo_label" / "labels"
+        labels_dir = rounds.folder(number) / "pseudo_label" / MADE
         name = f"{manifest.name}_round_{number + 1}"
         make_round(manifest, rounds.dataset_dir, kept, labels_dir, following, name)
 

@@ -177,7 +177,9 @@ class Sender:
         for start in range(0, len(metrics), _BATCH):
             self._client.log_batch(self._run_id, metrics[start : start + _BATCH])
         self._client.set_tag(self._run_id, "medsemi.heartbeat", str(int(time.time())))
-        self._client.set_tag(self._run_id, _SENT, str(max(row.step for row in rows)))
+        # After a kill the rows begin again before what was told.
+        last = max(self._sent_step, *(row.step for row in rows))
+        self._client.set_tag(self._run_id, _SENT, str(last))
 
     def _open(self) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from medsemi.atomic import remove_unfinished
 from medsemi.batch import Batch
 from medsemi.data.held_out import keep_trained_cases
 from medsemi.data.streams import StepStream, step_loader
@@ -181,6 +182,7 @@ class SemiSupervisedTrainer(Trainer):
     def _train(self) -> None:
         start = self._resume()
         if self.stream.rank == 0:
+            remove_unfinished(self.output_dir)
             if start == 0:
                 clear_results(self.output_dir)
             keep_trained_cases(self.output_dir, self.stream.case_ids)
@@ -203,7 +205,7 @@ class SemiSupervisedTrainer(Trainer):
             self.fire_event(Events.COMPLETED)
 
     def _resume(self) -> int:
-        state = load_checkpoint(self.checkpoint, self.settings, self.state.device)
+        state = load_checkpoint(self.checkpoint, self.settings)
         if state is None:
             return 0
         try:

@@ -49,6 +49,13 @@ def test_a_step_that_is_reported_twice_counts_once() -> None:
     assert elapsed(rows) == {1: 2, 2: 4, 3: pytest.approx(12), 4: pytest.approx(14)}
 
 
+def test_a_record_that_is_being_written_is_none_yet(arms, tmp_path: Path) -> None:
+    plan = arms.a_plan(tmp_path)
+    arms.a_record(plan, "bcp", 0, 0.8).save(tmp_path / "records")
+    (tmp_path / "records" / ".4711.bcp-1.json").write_text('{"format":')
+    assert len(read_records([tmp_path / "records"])) == 1
+
+
 def test_memory_is_the_peak_or_unknown() -> None:
     assert peak_memory([Row(1, "memory_mib", 5.0, 0), Row(2, "memory_mib", 3.0, 0)]) == 5.0
     assert peak_memory([]) is None

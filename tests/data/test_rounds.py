@@ -66,6 +66,13 @@ def test_the_name_decides_between_equally_stable_labels() -> None:
     assert kept([label("b", 0.5), label("a", 0.5)], 0.5) == "a"
 
 
+def test_a_share_is_not_rounded_up_by_the_machine() -> None:
+    """0.14 * 50 is 7.000000000000001 in binary."""
+    labels = [label(f"{n:02}", 0.5) for n in range(50)]
+    patients = {one.case_id: one.case_id for one in labels}
+    assert len(keep_stable(labels, 0.14, patients)) == 7
+
+
 def test_a_label_without_stability_is_never_kept() -> None:
     assert kept([label("a", 0.0)], 1.0) == ""
 
@@ -82,8 +89,17 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     written = label("a", 0.25)
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "a.json").write_text(json.dumps(vars(written)))
+    assert read_pseudo_labels(tmp_path) == []  # its label is gone
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.nii.gz").touch()
     assert read_pseudo_labels(tmp_path) == [written]
     assert read_pseudo_labels(tmp_path / "absent") == []
+
+
+def test_a_record_that_a_kill_left_unfinished_is_none(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / ".4711.a.json").write_text('{"case_id": "a"')
+    assert read_pseudo_labels(tmp_path) == []
 
 
 def test_kept_cases_become_labeled_and_training_accepts_the_round(

@@ -19,7 +19,6 @@ from medsemi.training.checkpoint import (
     save_weights,
 )
 
-CPU = torch.device("cpu")
 SETTINGS: dict[str, Any] = {"steps": 10, "window": (16, 16), "manifest": "abc"}
 
 
@@ -39,7 +38,7 @@ def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     net, optimizer = trained()
     state = {"method": net.state_dict(), "optimizer": optimizer.state_dict(), "step": 7}
     save_checkpoint(tmp_path / "last.pt", state, SETTINGS)
-    back = load_checkpoint(tmp_path / "last.pt", SETTINGS, CPU)
+    back = load_checkpoint(tmp_path / "last.pt", SETTINGS)
     assert back is not None
     assert back.keys() == state.keys()
     assert back["step"] == 7
@@ -50,7 +49,7 @@ def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_without_a_file_there_is_no_state(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path / "last.pt", SETTINGS, CPU) is None
+    assert load_checkpoint(tmp_path / "last.pt", SETTINGS) is None
 
 
 @pytest.mark.parametrize(
@@ -66,13 +65,13 @@ def test_other_settings_are_refused_by_name(
 ) -> None:
     save_checkpoint(tmp_path / "last.pt", {"step": 1}, SETTINGS)
     with pytest.raises(CheckpointError, match=told):
-        load_checkpoint(tmp_path / "last.pt", current, CPU)
+        load_checkpoint(tmp_path / "last.pt", current)
 
 
 def test_the_order_and_the_kind_of_sequence_of_settings_do_not_matter(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last.pt", {"step": 1}, SETTINGS)
     same = {"manifest": "abc", "window": [16, 16], "steps": 10}
-    assert load_checkpoint(tmp_path / "last.pt", same, CPU) == {"step": 1}
+    assert load_checkpoint(tmp_path / "last.pt", same) == {"step": 1}
 
 
 def test_a_write_that_fails_leaves_the_checkpoint_before_it(
@@ -88,7 +87,7 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(
     monkeypatch.setattr(checkpoint.torch, "save", full)
     with pytest.raises(OSError, match="no space"):
         save_checkpoint(path, {"step": 2}, SETTINGS)
-    assert load_checkpoint(path, SETTINGS, CPU) == {"step": 1}
+    assert load_checkpoint(path, SETTINGS) == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -112,7 +111,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, share: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(CheckpointError, match=r"last\.pt cannot be read"):
-        load_checkpoint(path, SETTINGS, CPU)
+        load_checkpoint(path, SETTINGS)
 
 
 class Harmful:
@@ -131,7 +130,7 @@ def test_code_in_a_file_is_not_run(
     else:
         path.write_bytes(pickle.dumps({"x": Harmful()}, protocol=2))
     with pytest.raises(CheckpointError, match="cannot be read"):
-        load_checkpoint(path, SETTINGS, CPU)
+        load_checkpoint(path, SETTINGS)
     assert not (tmp_path / "touched").exists()
 
 

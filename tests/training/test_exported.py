@@ -24,6 +24,13 @@ def test_snapshots_and_second_names_are_no_results(tmp_path: Path) -> None:
     assert list(load_exported(tmp_path, network, {}, "cpu")) == ["average", "student", "teacher"]
 
 
+def test_what_a_kill_left_unfinished_is_no_network(tmp_path: Path) -> None:
+    network = nn.Conv2d(1, 2, 1)
+    save_weights(tmp_path / "student.pt", network)
+    (tmp_path / ".4711.last.pt").write_bytes(b"half")
+    assert list(load_exported(tmp_path, network, {}, "cpu")) == ["student"]
+
+
 def test_snapshots_alone_are_no_finished_training(tmp_path: Path) -> None:
     network = nn.Conv2d(1, 2, 1)
     save_weights(tmp_path / "snapshot_1.pt", network)

@@ -9,16 +9,19 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from monai.inferers import Inferer
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd
 from torch import Tensor, nn
 
 from medsemi.data.manifest import Case
 from medsemi.data.writing import write_nifti
 from medsemi.errors import CheckpointError
+from medsemi.evaluation.protocol import WindowInference
+from medsemi.evaluation.slice_protocol import SliceWindowInference, StretchedSliceInference
 from medsemi.parts.two_networks import NetworkPair
 from medsemi.parts.views import Band, FrequencyViews, OnView
 from medsemi.training.checkpoint import save_weights
-from medsemi.training.pseudo_labeling import PseudoLabeling
+from medsemi.training.pseudo_labeling import PseudoLabeling, _described
 
 AFFINE = np.array([[-2.0, 0, 0, 5], [0, 0, 3.0, 1], [0, 1.5, 0, 2], [0, 0, 0, 1]])
 CASE = Case("one", "one", Path("images/one.nii.gz"), None)
@@ -106,6 +109,27 @@ def test_a_finished_case_is_not_labeled_again(data: Path) -> None:
     before = path.stat().st_mtime_ns
     assert labeling(data).run() == first
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_record_whose_label_is_gone_is_made_again(data: Path) -> None:
+    export(data, model=0.3, teacher=0.1)
+    labeling(data).run()
+    path = data / "made" / "labels" / "one.nii.gz"
+    path.unlink()
+    labeling(data).run()
+    assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (SliceWindowInference((8, 8)), SliceWindowInference((8, 8), mirror_axes=(0, 1))),
+        (StretchedSliceInference((8, 8)), StretchedSliceInference((16, 16))),
+        (WindowInference((8, 8, 8)), WindowInference((8, 8, 8), mirror_axes=(2,))),
+    ],
+)
+def test_another_inference_labels_again(before: Inferer, after: Inferer) -> None:
+    assert _described(before) != _described(after)
 
 
 def test_other_weights_label_again(data: Path) -> None:

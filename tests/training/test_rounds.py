@@ -175,6 +175,8 @@ def test_rounds_are_known_by_bundle_configuration_and_data(
             ("--stages", "pretrain", "train"),
             "labels all 1 unlabeled patients, and train learns from",
         ),
+        (("--", "--manifest", "other.json"), "--manifest after -- would change"),
+        (("--", "--output_dir=/elsewhere"), "--output_dir after -- would change"),
         (("--", "--lerning_rate", "1"), "--lerning_rate: no stage has this key"),
         (("--overlay", "trained.yaml"), "pseudo_label: "),
     ],

@@ -257,6 +257,19 @@ def test_what_a_kill_kept_from_mlflow_is_told_on_resuming(
     assert values_in(store) == [(step, float(step)) for step in range(1, 7)]
 
 
+def test_what_was_told_stays_told_through_two_kills(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at step 6 with the checkpoint of step 2, and again at step 4."""
+    engine_of(tracker_of(tmp_path / "run", store)).run(range(1, 7))
+    for last in (4, 8):
+        again = engine_of(tracker_of(tmp_path / "run", store))
+        again.load_state_dict({"iteration": 2, "max_epochs": 1, "epoch_length": last})
+        again.run(range(3, last + 1))
+    steps = [step for step, _ in values_in(store)]
+    assert [step for step in steps if step != 6] == [1, 2, 3, 4, 5, 7, 8]
+
+
 def test_a_value_is_told_as_it_will_be_read_back(tmp_path: Path) -> None:
     tracker = tracker_of(tmp_path / "run", "http://127.0.0.1:9")
     tracker.folder.mkdir()

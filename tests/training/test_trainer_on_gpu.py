@@ -40,6 +40,31 @@ def test_a_training_that_was_stopped_continues(
             torch.testing.assert_close(parts[key], value, rtol=1e-3, atol=1e-4)
 
 
+def test_a_continued_training_waits_no_more_than_a_fresh_one(
+    tmp_path: Path, stop_at: Callable[[int], object]
+) -> None:
+    """AdamW counts its steps on the CPU; counters on the GPU would be waited for in each step."""
+
+    def adamw() -> SemiSupervisedTrainer:
+        method = BCP(SMALL.toy()[:2])
+        trained = [p for p in method.parameters() if p.requires_grad]
+        return SemiSupervisedTrainer(
+            device="cuda", method=method, optimizer=torch.optim.AdamW(trained, 0.01),
+            stream=SMALL.Noise(), steps=6, output_dir=tmp_path, settings={}, checkpoint_interval=2,
+            handlers=handlers,
+        )  # fmt: skip
+
+    handlers: list[object] = [stop_at(3)]
+    with pytest.raises(OSError, match="no space left"):
+        adamw().run()
+    handlers = []
+    continued = adamw()
+    continued.run()
+    counters = [entry["step"] for entry in continued.optimizer.state.values()]
+    assert counters
+    assert all(counter.device.type == "cpu" for counter in counters)
+
+
 @pytest.mark.parametrize("amp", PRECISIONS)
 def test_weights_of_a_gpu_are_those_of_the_cpu(tmp_path: Path, amp: str) -> None:
     """Without dropout, whose mask is drawn on the device."""
