@@ -6,6 +6,7 @@ A command registers itself with `add_parser`; what is slow to import is imported
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 all well, 1 usage or model error, 2 part of the cases failed, 3 all did,
         4 the output folder is in use, not writable or too full, 130 interrupted.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a name may have signs that a terminal lacks
     try:
         given = build_parser().parse_args(arguments)
     except SystemExit as stop:

@@ -5,11 +5,13 @@ Findings go to standard output, the bars to standard error. Piped, there are no 
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TextIO, cast
 
 from rich.console import Console as Screen
 from rich.progress import (
@@ -34,6 +36,41 @@ _ROWS = {
     "failed": "failed",
     "skipped": "skipped",
 }
+
+
+class Unread:
+    """A stream that falls silent once nobody takes what it is given: a closed pipe, a full disk.
+
+    A run goes on without those who watched it; its folder says the same.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (whatever a stream has)
+        """What else a stream has."""
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, or drop."""
+        with self._silenced():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop what waits."""
+        with self._silenced():
+            self._stream.flush()
+
+    @contextmanager
+    def _silenced(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            # What the stream still holds is written at the end of the process at the latest.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
 
 class Terminal:
@@ -97,6 +134,10 @@ class Terminal:
             self._lines.print(Text(printable(f"report: {report}")), soft_wrap=True)
 
 
+def _screen(stream: TextIO) -> Screen:
+    return Screen(file=cast("TextIO", Unread(stream)), highlight=False)
+
+
 @contextmanager
 def make_console(out: Path) -> Iterator[Console]:
     """Show a run until it ends.
@@ -109,9 +150,9 @@ def make_console(out: Path) -> Iterator[Console]:
     Yields:
         What is to be told.
     """
-    progress = Screen(stderr=True)
+    progress = _screen(sys.stderr)
     # While bars stand on the same terminal, lines must pass through them.
-    lines = progress if sys.stdout.isatty() and progress.is_terminal else Screen(highlight=False)
+    lines = progress if sys.stdout.isatty() and progress.is_terminal else _screen(sys.stdout)
     bars = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -1,7 +1,8 @@
 """Case folders that are there whole or not at all.
 
 Files are written into a hidden folder and flushed to the disk; the record comes last; then one rename
-gives the folder its name. A folder that is replaced steps aside first. Whatever a killed run leaves
+gives the folder its name. A folder that is replaced steps aside first, and goes, or is kept under
+another name. Whatever a killed run leaves
 is either a whole case folder or hidden, and is tidied by the next run.
 """
 
@@ -23,7 +24,13 @@ def new_folder(cases: Path, case_id: str) -> Path:
     return folder
 
 
-def commit(folder: Path, cases: Path, case_id: str, write_record: Callable[[Path], None]) -> Path:
+def commit(
+    folder: Path,
+    cases: Path,
+    case_id: str,
+    write_record: Callable[[Path], None],
+    kept: Path | None = None,
+) -> Path:
     """Give a case folder its final name.
 
     Args:
@@ -31,6 +38,7 @@ def commit(folder: Path, cases: Path, case_id: str, write_record: Callable[[Path
         cases: the folder of all cases.
         case_id: the final name.
         write_record: writes the record into the folder.
+        kept: where the folder goes that is replaced; None removes it.
 
     Returns:
         The final folder.
@@ -40,12 +48,14 @@ def commit(folder: Path, cases: Path, case_id: str, write_record: Callable[[Path
     write_record(folder)
     for path in (*folder.glob("*.json"), folder):
         _flush(path)
-    final, aside = cases / case_id, cases / _hidden(_ASIDE, case_id)
+    final, aside = cases / case_id, kept or cases / _hidden(_ASIDE, case_id)
     if final.exists():
+        aside.parent.mkdir(exist_ok=True)
         final.rename(aside)
     folder.rename(final)
     _flush(cases)
-    shutil.rmtree(aside, ignore_errors=True)
+    if kept is None:
+        shutil.rmtree(aside, ignore_errors=True)
     return final
 
 

@@ -23,6 +23,7 @@ RECORD = "case.json"
 # What differs from run to run though the result is the same.
 VOLATILE = ("times_s", "peak_memory_gb")
 _DECIMALS = 6
+_BLOCK = 2**20
 
 
 def case_folder(out: Path, case_id: str) -> Path:
@@ -125,6 +126,42 @@ def is_whole(folder: Path, record: Mapping[str, Any] | None) -> bool:
         )
     except (OSError, KeyError, TypeError):
         return False
+
+
+def changed_since(folder: Path) -> tuple[list[str], int]:
+    """What somebody has done in a case folder since its record was written.
+
+    Returns:
+        Names of outputs that hold something else now, and the number of files that were added; hidden
+        ones, which systems leave in every folder, do not count.
+    """
+    written = _written(read_record(folder))
+    found = {path.name: path for path in folder.glob("[!.]*") if path.name != RECORD}
+    changed = [
+        name
+        for name, output in sorted(written.items())
+        if name in found and not _holds(found[name], *output)
+    ]
+    return changed, len(found.keys() - written.keys())
+
+
+def _written(record: Mapping[str, Any] | None) -> dict[str, tuple[int, str]]:
+    """Size and SHA-256 of each output by name; none where the record is damaged."""
+    try:
+        outputs = record["outputs"] if record else []
+        return {each["file"]: (each["bytes"], each["sha256"]) for each in outputs}
+    except (KeyError, TypeError):
+        return {}
+
+
+def _holds(path: Path, size: int, sha256: str) -> bool:
+    if not path.is_file() or path.stat().st_size != size:
+        return False
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest() == sha256
 
 
 def same_record(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:

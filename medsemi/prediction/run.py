@@ -158,6 +158,9 @@ def _recorded(run: Run, inputs: Sequence[Path], held: Held) -> int:
         code = _interrupted(run, behind)
     except RunStopped as stop:
         stopped, code = stop, _stopped(run, stop)
+    except Exception as error:
+        run.log.event(f"run ends by a mistake of the program: {trace(error)}")
+        raise
     with suppress(OSError):
         (run.out / _RESERVE).unlink(missing_ok=True)
     facts = RunFacts(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from medsemi.prediction.commit import commit, discard, new_folder
 from medsemi.prediction.console import Console
 from medsemi.prediction.ledger import (
     case_folder,
+    changed_since,
     fingerprint,
     is_whole,
     quick_key,
@@ -34,6 +36,8 @@ from medsemi.prediction.place import beside, is_taken, own_name, place_of
 from medsemi.prediction.run_json import exit_code
 from medsemi.prediction.stages import Stages
 
+# In the output folder: case folders that were replaced after somebody had changed something in them.
+KEPT = "kept"
 _STATUS = {"skip": "skipped", "refuse": "refused"}
 
 
@@ -285,11 +289,31 @@ def _commit(run: Run, case: Case, folder: Path, record: dict[str, Any]) -> None:
     if run.dropped.is_set():
         discard(folder)
         return
+    changed, added = changed_since(case_folder(run.out, case.case_id))
+    kept = run.out / KEPT / f"{case.case_id}-{_stamp()}" if changed or added else None
     try:
-        commit(folder, folder.parent, case.case_id, lambda at: run.stages.write_record(at, record))
+        commit(
+            folder,
+            folder.parent,
+            case.case_id,
+            lambda at: run.stages.write_record(at, record),
+            kept,
+        )
     except Exception:
         discard(folder)
         raise
+    if kept is not None:
+        # The name of a file that was added may be that of a patient.
+        what = f"{', '.join(changed)} was changed" if changed else "a file was added"
+        where = kept.relative_to(run.out)
+        _note(
+            run, case, f"Since its earlier result was made, {what}: that folder is kept as {where}."
+        )
+
+
+def _stamp() -> str:
+    """The time in UTC, as a part of a name."""
+    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
 
 
 def _stop_if_full(run: Run, case: Case, error: BaseException) -> None:

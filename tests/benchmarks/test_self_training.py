@@ -39,13 +39,16 @@ def written_rounds(output: Path, validation: list[str], unlabeled: list[str]) ->
         (scored / "cases.csv").write_text("\n".join([header, *lines, ""]))
         if number < 2:
             records = output / f"round_{number}" / "pseudo_label" / "records"
+            labels = records.with_name("labels")
             records.mkdir(parents=True)
+            labels.mkdir()
             for case in unlabeled:
                 label = {
                     "case_id": case, "file": f"{case}.nii.gz", "stability": 0.8,
                     "agreement": {}, "foreground": 1, "origin": {},
                 }  # fmt: skip
                 (records / f"{case}.json").write_text(json.dumps(label))
+                (labels / f"{case}.nii.gz").touch()
 
 
 def test_a_record_holds_what_the_rounds_were(benchmark: ModuleType, tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from medsemi.cli.predict import add_parser, options_of, run
 from medsemi.cli.progress import make_console
+from medsemi.data.writing import write_nifti
 from medsemi.prediction import stages as stages_module
 from medsemi.prediction.options import Options
 
@@ -208,6 +210,32 @@ def on_terminal(repository: Path, **variables: str) -> str:
     os.close(controller)
     assert process.wait(20) == 0
     return shown.decode()
+
+
+@pytest.mark.parametrize("ends", ["closed pipe", "full disk"])
+def test_a_run_goes_on_when_nobody_reads_its_output(repository: Path, ends: str) -> None:
+    """As after `| head -1`, or a terminal that was closed."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = Path("/dev/full")
+    with os.fdopen(writer, "wb") as closed, full.open("wb", buffering=0) as disk:
+        done = subprocess.run(
+            [sys.executable, "-c", ON_SCREEN.replace("0.15", "0.01")],
+            cwd=repository, stdout=closed if ends == "closed pipe" else disk, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_sign_that_a_terminal_lacks_stops_nothing(repository: Path, tmp_path: Path) -> None:
+    write_nifti(tmp_path / "scan.nii.gz", np.zeros((4, 4, 4), np.int16), np.eye(4))
+    done = subprocess.run(
+        [sys.executable, "-m", "medsemi", "inspect", str(tmp_path)],
+        cwd=repository, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "4?4" in done.stdout
 
 
 def test_the_screen_of_a_terminal_has_bars_and_colors(repository: Path) -> None:

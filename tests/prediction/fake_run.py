@@ -120,7 +120,14 @@ def make_stages(pause: float = 0.0, network: Network | None = None) -> Stages:
         time.sleep(pause)
         _perhaps_fail(case.source.path, "writing")
         (folder / "volumes.json").write_text(json.dumps({"fingerprint": fingerprint}))
-        outputs = [{"file": p.name, "bytes": p.stat().st_size} for p in sorted(folder.iterdir())]
+        outputs = [
+            {
+                "file": p.name,
+                "bytes": p.stat().st_size,
+                "sha256": hashlib.sha256(p.read_bytes()).hexdigest(),
+            }
+            for p in sorted(folder.iterdir())
+        ]
         volumes = [{"name": "organ", "volume_ml": int(segmentation.labels.sum()) * 0.002}]
         return SimpleNamespace(outputs=outputs, findings=(), volumes=volumes, seconds=pause)
 

@@ -73,6 +73,24 @@ def test_a_changed_input_a_damaged_output_and_other_options_are_redone(
     assert go(inputs, model, out, overlap=0.25)[1].counts == {"done": 4}
 
 
+def test_what_somebody_changed_or_added_is_kept(inputs: Path, model: Path, out: Path) -> None:
+    go(inputs, model, out)
+    (out / "cases" / "case00" / "seg.bin").write_bytes(b"corrected")
+    (out / "cases" / "case01" / "notes.txt").write_text("looks right")
+    (out / "cases" / "case02" / ".hidden").touch()
+    assert go(inputs, model, out)[1].counts == {"already": 3, "done": 1}
+    told = go(inputs, model, out, overlap=0.25)[1]
+    assert told.counts == {"done": 4}
+    kept = {path.name.rsplit("-", 1)[0]: path for path in (out / "kept").iterdir()}
+    assert kept.keys() == {"case00", "case01"}
+    assert (kept["case00"] / "seg.bin").read_bytes() == b"corrected"
+    assert (kept["case01"] / "notes.txt").read_text() == "looks right"
+    assert (kept["case01"] / "case.json").is_file()
+    (sentence,) = (text for case, _, text in told.lines if case == "case01" and "kept" in text)
+    assert f"a file was added: that folder is kept as kept/{kept['case01'].name}." in sentence
+    assert "notes" not in (out / "run.log").read_text()
+
+
 def test_overwrite_never_and_all(inputs: Path, model: Path, out: Path) -> None:
     say(inputs / "case03.json", fail="network")
     go(inputs, model, out)
