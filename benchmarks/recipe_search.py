@@ -47,6 +47,11 @@ BASELINE = "published"
 PAGE = ROOT / "docs" / "recipe.md"
 BEGIN = "<!-- trials: begin, written by benchmarks/recipe_search.py -->"
 END = "<!-- trials: end -->"
+CHANGES = (
+    "<!-- changes: begin, written by benchmarks/recipe_search.py -->",
+    "<!-- changes: end -->",
+)
+Rows = list[dict[str, str]]
 
 logger = logging.getLogger(__name__)
 
@@ -188,11 +193,24 @@ def rows(board: str) -> Iterator[dict[str, str]]:
         }
 
 
-def short_table(board: str) -> str:
+def short_table(table: Rows) -> str:
     """The trials of a board as the document of the recipe has them."""
     wanted = ("trial", "what", "seeds", "Dice", "against published", "better")
     lines = [f"| {' | '.join(wanted)} |", "|" + "---|" * len(wanted)]
-    lines += [f"| {' | '.join(row[name] for name in wanted)} |" for row in rows(board)]
+    lines += [f"| {' | '.join(row[name] for name in wanted)} |" for row in table]
+    return "\n".join(lines)
+
+
+def side_by_side(tables: Mapping[str, Rows]) -> str:
+    """What each single change of BCP does on every board."""
+    facts = described()
+    titles = [facts["boards"][board]["title"] for board in tables]
+    lines = [f"| one change from BCP as published | {' | '.join(titles)} |"]
+    lines += ["|" + "---|" * (1 + len(titles))]
+    for name, told in facts["single_changes"].items():
+        found = [{row["trial"]: row for row in table}.get(name) for table in tables.values()]
+        cells = [f"{row['against published']}, {row['better']}" if row else "–" for row in found]
+        lines.append(f"| {told} (`{name}`) | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -288,8 +306,8 @@ def report() -> None:
         " the seeds (their number in parentheses) that were trained on one kind of machine. Minutes"
         " depend on what else the machine did.",
     ]
-    for board in boards:
-        table = list(rows(board))
+    tables = {board: list(rows(board)) for board in boards}
+    for board, table in tables.items():
         if not table:
             continue
         known = {seed for trial in trials(board).values() for seed in _records(trial)}
@@ -304,8 +322,9 @@ def report() -> None:
             lines += [f"Not trained yet: {', '.join(missing)}."]
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     text = PAGE.read_text(encoding="utf-8")
-    section = short_table(described()["recipe_page"])
-    PAGE.write_text(with_section(text, BEGIN, END, section), encoding="utf-8")
+    text = with_section(text, BEGIN, END, short_table(tables[described()["recipe_page"]]))
+    text = with_section(text, *CHANGES, side_by_side(tables))
+    PAGE.write_text(text, encoding="utf-8")
 
 
 def main() -> int:
