@@ -105,8 +105,12 @@ CODES: dict[str, CodeText] = {
         "Use a machine with more memory.",
     ),
     "R12": CodeText("Warning {warning} refused because of --strict.", "Leave --strict out."),
+    "R13": CodeText(
+        "Images of {n} patients carry the identity of one series.",
+        "Export each patient again, or segment the files of each in a run of their own.",
+    ),
     "U01": CodeText("Damaged or unreadable file.", "Copy or export it again."),
-    "W01": CodeText("Identifiers are empty; grouped by folder."),
+    "W01": CodeText("Identifiers are empty; grouped by folder and patient."),
     "W02": CodeText("{n} identical {n:copy|copies} left out."),
     "W03": CodeText("{n} {n:image|images} of other size or frame left out of this stack."),
     "W04": CodeText(

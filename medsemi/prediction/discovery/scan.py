@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from medsemi.prediction.discovery.candidates import Selection, decide
 from medsemi.prediction.discovery.dicom import UnreadableFileError, read_header
 from medsemi.prediction.discovery.draft import Draft
 from medsemi.prediction.discovery.files import Found, content_of, find_files
+from medsemi.prediction.discovery.grouping import in_series
 from medsemi.prediction.discovery.header import Header
 from medsemi.prediction.discovery.identity import case_ids, told_apart, unique
 from medsemi.prediction.discovery.itk_files import read_itk_header
@@ -128,33 +128,18 @@ def _look_at(file: Found) -> _Seen:
 
 
 def _drafts(seen: Sequence[_Seen], options: Options, least: int) -> list[Draft]:
-    series: dict[tuple[str, str], list[Header]] = defaultdict(list)
+    headers: list[Header] = []
     drafts: list[Draft] = []
     for what in seen:
         if isinstance(what, Header):
-            # A series without identity is what lies in one folder.
-            series[what.study, what.series or what.folder].append(what)
+            headers.append(what)
         elif isinstance(what, WholeFile):
             drafts += what.drafts(options, least)
         elif what is not None:
             drafts.append(_damaged(what.file))
-    keys = Counter(map(_series_key, series.values()))
-    for (study, where), headers in series.items():
-        key = _series_key(headers)
-        # Copies without identifiers in several INPUTs, or studies that share a series UID.
-        apart = f"{key}|{study}|{where}" if keys[key] > 1 else key
-        drafts += Series(apart, headers, options, least).drafts()
+    for key, members in in_series(headers):
+        drafts += Series(key, members, options, least).drafts()
     return drafts
-
-
-def _series_key(headers: Sequence[Header]) -> str:
-    """The series UID; else the least image UID; else the folder."""
-    if headers[0].series:
-        return headers[0].series
-    uids = [header.uid for header in headers if header.uid]
-    if uids:
-        return f"image {min(uids)}"
-    return f"folder {Path(min(header.name for header in headers)).parent.as_posix()}"
 
 
 def _damaged(file: Found) -> Draft:

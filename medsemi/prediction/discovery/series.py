@@ -11,6 +11,7 @@ from medsemi.prediction.codes import Finding
 from medsemi.prediction.discovery import sources
 from medsemi.prediction.discovery.draft import Draft
 from medsemi.prediction.discovery.duplicates import Distinct, drop_copies
+from medsemi.prediction.discovery.grouping import patients_of
 from medsemi.prediction.discovery.header import Frame, Header
 from medsemi.prediction.discovery.lattice import measure
 from medsemi.prediction.discovery.objects import LEAST_CAPTURED_POSITIONS, kind_of
@@ -68,6 +69,7 @@ class Series:
             return [self._skipped("localizer", headers)]
         small = [stack for stack in stacks if len(stack) < self.least]
         lone = [stack for stack in small if len(stack) == 1]
+        patients = len(patients_of(headers))
         drafts: list[Draft] = []
         for number, stack in enumerate(stacks):
             if len(lone) > 1 and len(stack) == 1:
@@ -78,6 +80,7 @@ class Series:
                 headers=_headers_of(stack, distinct.headers),
                 copies=distinct.copies,
                 conflict=distinct.conflict,
+                patients=patients,
                 aside=sum(map(_size, small)) if number == 0 and stack not in small else 0,
                 by_folder=not headers[0].series,
                 least=self.least,

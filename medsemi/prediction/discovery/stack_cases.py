@@ -32,6 +32,7 @@ class Stack:
         headers: of its files.
         copies: identity -> files left out because they hold the same.
         conflict: whether files of one identity in the series hold different images.
+        patients: how many the images of the series name.
         aside: images of the series that were left out of this stack.
         by_folder: whether the series has no UID.
         least: fewer positions are no volume.
@@ -43,6 +44,7 @@ class Stack:
     headers: Sequence[Header]
     copies: Mapping[str, tuple[Path, ...]]
     conflict: bool
+    patients: int
     aside: int
     by_folder: bool
     least: int
@@ -164,6 +166,7 @@ class Stack:
     ) -> list[Finding]:
         """What does not depend on the arrangement."""
         found = [Finding("R04")] if self.conflict else []
+        found += [Finding("R13", {"n": self.patients})] if self.patients > 1 else []
         found += sources.short_pixels(headers) + sources.unsupported_pixels(headers)
         parts = {frame.keys.get("it") for frame in frames}
         if headers[0].modality == "MR" and parts & {"P", "R", "I"} and "M" not in parts:
