@@ -74,7 +74,7 @@ class Model:
         orientation: axis codes of the network's grid, such as RAS; None keeps the axes of the source,
             slices last, as a network that sees slice by slice needs.
         intensity: preparation of values.
-        min_slices: fewer positions are no volume.
+        min_slices: fewer positions are no volume; of a DICOM series, fewer than two never are.
         max_volumes: more volumes in one series are not predicted unasked.
         body_part: DICOM body part that the model is meant for; empty if it does not matter.
         training_ranges: least and greatest of each measure of the training data, see `ranges`.

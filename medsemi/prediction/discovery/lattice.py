@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from medsemi.prediction.case import Grid
 from medsemi.prediction.discovery.header import Place
 
+# One position has no distance to another: its voxels have no volume.
+LEAST_POSITIONS = 2
 STEP_TOLERANCE, STEP_TOLERANCE_MM = 0.02, 0.02
 DRIFT_TOLERANCE, DRIFT_TOLERANCE_MM = 0.1, 0.25
 WHOLE_STEP_TOLERANCE = 0.05
@@ -161,7 +163,7 @@ def measure(places: Sequence[Place], matrix: tuple[int, int]) -> Lattice:
     """Measure a stack.
 
     Args:
-        places: at least two, in order along the normal of the first, no position twice.
+        places: at least `LEAST_POSITIONS`, in order along the normal of the first, no position twice.
         matrix: rows, columns.
     """
     origins = np.array([place.position for place in places])

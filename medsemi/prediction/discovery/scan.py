@@ -17,6 +17,7 @@ from medsemi.prediction.discovery.grouping import in_series
 from medsemi.prediction.discovery.header import Header
 from medsemi.prediction.discovery.identity import case_ids, told_apart, unique
 from medsemi.prediction.discovery.itk_files import read_itk_header
+from medsemi.prediction.discovery.lattice import LEAST_POSITIONS
 from medsemi.prediction.discovery.nifti import read_nifti_header
 from medsemi.prediction.discovery.series import Series
 from medsemi.prediction.discovery.whole_files import WholeFile
@@ -138,7 +139,7 @@ def _drafts(seen: Sequence[_Seen], options: Options, least: int) -> list[Draft]:
         elif what is not None:
             drafts.append(_damaged(what.file))
     for key, members in in_series(headers):
-        drafts += Series(key, members, options, least).drafts()
+        drafts += Series(key, members, options, max(least, LEAST_POSITIONS)).drafts()
     return drafts
 
 

@@ -36,7 +36,7 @@ class Series:
         key: stable identity: the series UID, or the folder where it is empty.
         headers: of the objects, in any order.
         options: of the user.
-        least: fewer positions are no volume.
+        least: fewer positions are no volume; `LEAST_POSITIONS` or more.
     """
 
     key: str

@@ -85,6 +85,20 @@ def test_min_slices_of_the_model(samples: Path) -> None:
     assert case.findings[0].text == "Fewer than 4 slice positions (3)."
 
 
+@pytest.mark.parametrize(("slices", "code"), [(1, "S05"), (2, "W07")])
+def test_a_model_of_single_slices_takes_two_of_a_series(
+    slices: int, code: str, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    """One slice has no distance to the next, so that its voxels have no volume; a file tells it."""
+    for z in range(slices):
+        write_image(f"{z}", z)
+    write_nifti(tmp_path / "flat.nii", 8, 8, 1)
+    series, flat = discover([tmp_path], Options(), model("CT", "any", min_slices=1)).cases
+    assert series.codes == (code,)
+    assert code != "S05" or series.findings[0].text == "Fewer than 2 slice positions (1)."
+    assert (flat.outcome, flat.codes) == ("predict", ("W07",))
+
+
 def test_a_series_is_chosen_by_uid_description_or_case(
     write_image: Callable[..., Path], tmp_path: Path, cases_of: Find
 ) -> None:
