@@ -215,7 +215,26 @@ def _parse_classes(value: object, origin: str) -> dict[int, str]:
     wanted = [str(number) for number in range(len(value))]
     if sorted(value) != sorted(wanted) or len(value) > 256:
         raise ManifestError(f"{origin}: 'classes' has the keys {sorted(value)}; {expected}.")
-    return {int(key): _text(value, key, f"{origin}, 'classes'") for key in wanted}
+    classes = {int(key): _text(value, key, f"{origin}, 'classes'") for key in wanted}
+    _refuse_unclear_names(classes, origin)
+    return classes
+
+
+def _refuse_unclear_names(classes: Mapping[int, str], origin: str) -> None:
+    """Tables of scores and volumes have one column for each name."""
+    values: dict[str, int] = {}
+    for value, text in classes.items():
+        name = text.strip()
+        if not name:
+            raise ManifestError(
+                f"{origin}, 'classes': the value {value} has no name; name what it labels."
+            )
+        first = values.setdefault(name, value)
+        if first != value:
+            raise ManifestError(
+                f"{origin}, 'classes': the values {first} and {value} have the name {name!r};"
+                " give each a name of its own."
+            )
 
 
 def _parse_subset(document: Mapping[str, Any], role: str, origin: str) -> tuple[Case, ...]:

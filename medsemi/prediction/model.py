@@ -183,12 +183,6 @@ def _model(
 ) -> Model:
     _refuse_unknown(contract, _KEYS, "")
     modality = tuple(m if m == "any" else m.upper() for m in _needed(contract, "modality"))
-    labels = tuple(
-        _label(int(k), v)
-        for k, v in sorted(_needed(contract, "labels").items(), key=lambda item: int(item[0]))
-    )
-    if [label.number for label in labels] != list(range(1, len(labels) + 1)):
-        raise ValueError("labels must be numbered 1, 2, 3 … without a hole")
     defaults = Model(folder, "", "", "", (), ())
     spacing = contract.get("spacing")
     if spacing is not None and (len(spacing) != 3 or min(spacing) <= 0):
@@ -199,7 +193,7 @@ def _model(
         version=str(metadata.get("version", "")),
         digest=_digest(folder),
         modality=modality,
-        labels=labels,
+        labels=_labels(_needed(contract, "labels")),
         spacing=None if spacing is None else (spacing[0], spacing[1], spacing[2]),
         orientation=_orientation(contract.get("orientation", defaults.orientation)),
         intensity=_intensity(contract.get("intensity", {})),
@@ -230,11 +224,30 @@ def _needed(contract: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401  (JSO
     return contract[key]
 
 
+def _labels(entries: Mapping[str, Any]) -> tuple[Label, ...]:
+    """Structures by number, each with a name of its own: tables and agreement go by names."""
+    if not all(str(number) in entries for number in range(1, len(entries) + 1)):
+        raise ValueError("labels must be numbered 1, 2, 3 … without a hole")
+    labels = tuple(_label(n, entries[str(n)]) for n in range(1, len(entries) + 1))
+    numbers: dict[str, int] = {}
+    for label in labels:
+        first = numbers.setdefault(label.name, label.number)
+        if first != label.number:
+            raise ValueError(
+                f"labels {first} and {label.number} are both called '{label.name}'; give each a name"
+                " of its own"
+            )
+    return labels
+
+
 def _label(number: int, entry: Mapping[str, Any]) -> Label:
+    name = entry.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"label {number} has no name; name its structure in plain words")
     values: dict[str, Any] = {
         k: tuple(entry[k]) for k in ("category", "type", "color") if k in entry
     }
-    return Label(number, str(entry["name"]), **{"color": _distinct_color(number), **values})
+    return Label(number, name.strip(), **{"color": _distinct_color(number), **values})
 
 
 def _distinct_color(number: int) -> tuple[int, int, int]:

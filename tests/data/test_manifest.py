@@ -84,6 +84,13 @@ def test_digest_ignores_key_order_and_prose_and_sees_roles_order_and_paths() -> 
         ({"classes": {"0": "background"}}, "at least two label values"),
         ({"classes": {"0": "background", "2": "organ"}}, "without gaps"),
         ({"classes": {"0": "background", "1": 1}}, "'1' must be text"),
+        (
+            {"classes": {"0": "background", "1": "kidney", "2": "kidney"}},
+            "the values 1 and 2 have the name 'kidney'; give each",
+        ),
+        ({"classes": {"0": "background", "1": " background"}}, "the values 0 and 1 have the name"),
+        ({"classes": {"0": "background", "1": ""}}, "the value 1 has no name; name"),
+        ({"classes": {"0": "background", "1": "  "}}, "the value 1 has no name"),
         ({"image": None}, "no image"),
         ({"label": None}, "no label"),
         ({"image": "images/x.nii.gz"}, "must hold {case}"),

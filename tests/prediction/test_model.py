@@ -105,6 +105,43 @@ def test_a_contract_that_would_prepare_other_values_is_refused(
     assert words in told(write_bundle(tmp_path / "organ", {**CONTRACT, **entry}))
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            ["kidney", "kidney"],
+            "labels 1 and 2 are both called 'kidney'; give each a name of its own",
+        ),
+        (["kidney", "spleen", " kidney "], "labels 1 and 3 are both called 'kidney'"),
+        (["kidney", ""], "label 2 has no name; name its structure"),
+        (["kidney", " "], "label 2 has no name"),
+        (["kidney", None], "label 2 has no name"),
+        ([7], "label 1 has no name"),
+    ],
+)
+def test_structures_that_tables_cannot_tell_apart_are_refused(
+    names: list[Any], words: str, tmp_path: Path
+) -> None:
+    """Volumes and agreement are told by name: of two of one name, the last alone would be seen."""
+    labels = {str(number): {"name": name} for number, name in enumerate(names, start=1)}
+    sentence = told(write_bundle(tmp_path / "organ", {**CONTRACT, "labels": labels}))
+    assert f"configs/metadata.json, key 'medsemi': {words}" in sentence
+
+
+@pytest.mark.parametrize("numbers", [["1", "3"], ["0", "1"], ["1", "01"], ["organ"]])
+def test_labels_that_are_not_numbered_through_are_refused(
+    numbers: list[str], tmp_path: Path
+) -> None:
+    labels = {number: {"name": f"part {number}"} for number in numbers}
+    sentence = told(write_bundle(tmp_path / "organ", {**CONTRACT, "labels": labels}))
+    assert "labels must be numbered 1, 2, 3 … without a hole" in sentence
+
+
+def test_a_label_without_the_key_name_has_none(tmp_path: Path) -> None:
+    sentence = told(write_bundle(tmp_path / "organ", {**CONTRACT, "labels": {"1": {}}}))
+    assert "label 1 has no name" in sentence
+
+
 @pytest.mark.parametrize("call", ["read_bytes", "is_file", "is_dir"])
 def test_a_bundle_that_may_not_be_read_is_told(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
