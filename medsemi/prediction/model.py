@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medsemi.prediction import contract as check
 from medsemi.prediction.codes import RunStopped
 
 NORMS = ("none", "zscore", "range", "minmax")
@@ -123,12 +124,12 @@ def load_model(folder: str | Path) -> Model:
         name = Path(error.filename or folder).name
         why = f"{name} cannot be read ({error.strerror}); ask whoever made it for leave to read it"
         raise _invalid(why) from error
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise _invalid(f"configs/metadata.json, key 'medsemi': {error}") from error
 
 
 def _invalid(why: str) -> RunStopped:
-    return RunStopped("E10", why=why)
+    return RunStopped("E10", why=_text(why))
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
@@ -181,47 +182,41 @@ def _model(
     contract: Mapping[str, Any],
     weights: Mapping[str, Path],
 ) -> Model:
-    _refuse_unknown(contract, _KEYS, "")
-    modality = tuple(m if m == "any" else m.upper() for m in _needed(contract, "modality"))
-    defaults = Model(folder, "", "", "", (), ())
-    spacing = contract.get("spacing")
-    if spacing is not None and (len(spacing) != 3 or min(spacing) <= 0):
-        raise ValueError("spacing needs three lengths above 0, in mm")
+    check.refuse_unknown(contract, _KEYS, "")
+    usual = Model(folder, "", "", "", (), ())
+    spacing, limit = contract.get("spacing"), contract.get("agreement_limit", usual.agreement_limit)
     return Model(
         folder=folder,
-        name=_text(contract.get("name") or folder.resolve().name),
+        name=_text(check.text("name", contract.get("name") or folder.resolve().name)),
         version=str(metadata.get("version", "")),
-        digest=_digest(folder),
-        modality=modality,
-        labels=_labels(_needed(contract, "labels")),
-        spacing=None if spacing is None else (spacing[0], spacing[1], spacing[2]),
-        orientation=_orientation(contract.get("orientation", defaults.orientation)),
-        intensity=_intensity(contract.get("intensity", {})),
-        min_slices=int(contract.get("min_slices", defaults.min_slices)),
-        max_volumes=int(contract.get("max_volumes", defaults.max_volumes)),
-        body_part=str(contract.get("body_part", "")),
-        training_ranges=dict(contract.get("training_ranges", {})),
-        agreement_limit=float(contract.get("agreement_limit", defaults.agreement_limit)),
+        modality=_modality(check.needed(contract, "modality")),
+        labels=_labels(check.mapping("labels", check.needed(contract, "labels"))),
+        spacing=None if spacing is None else check.lengths("spacing", spacing),
+        orientation=_orientation(contract.get("orientation", usual.orientation)),
+        intensity=_intensity(check.mapping("intensity", contract.get("intensity", {}))),
+        min_slices=check.whole("min_slices", contract.get("min_slices", usual.min_slices), 1),
+        max_volumes=check.whole("max_volumes", contract.get("max_volumes", usual.max_volumes), 1),
+        body_part=check.text("body_part", contract.get("body_part") or ""),
+        training_ranges=_ranges(contract.get("training_ranges", {})),
+        agreement_limit=check.number("agreement_limit", limit),
         weights=weights,
+        digest=_digest(folder),  # last: what is wrong above is told before files are read
     )
 
 
-def _refuse_unknown(entry: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    """A mistyped key would prepare values in another way than those of the training."""
-    for key in entry:
-        if key not in known:
-            raise ValueError(f"'{where}{key}' is not known; take one of {', '.join(known)}")
+def _text(text: str) -> str:
+    """A text as it can be written anywhere: names of folders, and JSON, need not be UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
-def _text(name: object) -> str:
-    """A name as it can be written anywhere: that of a folder need not be UTF-8."""
-    return str(name).encode(errors="backslashreplace").decode()
+def _modality(value: Any) -> tuple[str, ...]:  # noqa: ANN401  (JSON)
+    upper = [each.upper() for each in check.texts("modality", value)]
+    return tuple("any" if each == "ANY" else each for each in upper)
 
 
-def _needed(contract: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401  (JSON)
-    if not contract.get(key):
-        raise ValueError(f"'{key}' is missing")
-    return contract[key]
+def _ranges(value: Any) -> dict[str, tuple[float, float]]:  # noqa: ANN401  (JSON)
+    ranges = check.mapping("training_ranges", value)
+    return {name: check.in_order(f"training_ranges.{name}", ends) for name, ends in ranges.items()}
 
 
 def _labels(entries: Mapping[str, Any]) -> tuple[Label, ...]:
@@ -240,14 +235,16 @@ def _labels(entries: Mapping[str, Any]) -> tuple[Label, ...]:
     return labels
 
 
-def _label(number: int, entry: Mapping[str, Any]) -> Label:
+def _label(number: int, value: Any) -> Label:  # noqa: ANN401  (JSON)
+    entry = check.mapping(f"labels.{number}", value)
     name = entry.get("name")
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"label {number} has no name; name its structure in plain words")
-    values: dict[str, Any] = {
-        k: tuple(entry[k]) for k in ("category", "type", "color") if k in entry
+    checks = {"category": check.code, "type": check.code, "color": check.color}
+    given: dict[str, Any] = {
+        key: of(f"labels.{number}.{key}", entry[key]) for key, of in checks.items() if key in entry
     }
-    return Label(number, name.strip(), **{"color": _distinct_color(number), **values})
+    return Label(number, name.strip(), **{"color": _distinct_color(number), **given})
 
 
 def _distinct_color(number: int) -> tuple[int, int, int]:
@@ -257,25 +254,28 @@ def _distinct_color(number: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _orientation(codes: str | None) -> str | None:
-    if codes is not None and sorted(codes) not in [
+def _orientation(codes: Any) -> str | None:  # noqa: ANN401  (JSON)
+    if codes is None:
+        return None
+    if sorted(check.text("orientation", codes)) not in [
         sorted(a + b + c) for a in "LR" for b in "AP" for c in "SI"
     ]:
         raise ValueError(f"orientation '{codes}' is not made of L/R, A/P and S/I")
-    return codes
+    return str(codes)
 
 
 def _intensity(entry: Mapping[str, Any]) -> Intensity:
-    _refuse_unknown(entry, ("clip", "norm", "background"), "intensity.")
-    clip, norm = entry.get("clip"), entry.get("norm", "none")
-    if clip is not None and (len(clip) != 2 or not clip[0] < clip[1]):
-        raise ValueError(f"intensity clip {clip} must be a least value and a greater one")
+    check.refuse_unknown(entry, ("clip", "norm", "background"), "intensity.")
+    clip, norm, background = entry.get("clip"), entry.get("norm", "none"), entry.get("background")
     if norm not in NORMS:
         raise ValueError(f"intensity norm '{norm}' must be one of {', '.join(NORMS)}")
     if norm == "range" and clip is None:
         raise ValueError("intensity norm 'range' needs 'clip'")
-    background = entry.get("background")
-    return Intensity(None if clip is None else (clip[0], clip[1]), norm, background)
+    return Intensity(
+        None if clip is None else check.in_order("intensity.clip", clip, apart=True),
+        norm,
+        None if background is None else check.number("intensity.background", background),
+    )
 
 
 def _digest(folder: Path) -> str:
