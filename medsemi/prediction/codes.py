@@ -69,6 +69,10 @@ CODES: dict[str, CodeText] = {
     "S10": CodeText("Not selected.", "Name it with --series, or take --series all."),
     "S11": CodeText("Phase, real or imaginary image; only magnitude is used."),
     "S12": CodeText("Already done with the same input, model and options."),
+    "S13": CodeText(
+        "A link to a folder, which is not followed.",
+        "Name that folder too if its scans are wanted.",
+    ),
     "R01": CodeText(
         "{k} {k:slice is|slices are} missing after slice {after}.",
         "Send the series again, or use --gaps fill if few are missing.",
@@ -110,6 +114,9 @@ CODES: dict[str, CodeText] = {
         "Export each patient again, or segment the files of each in a run of their own.",
     ),
     "U01": CodeText("Damaged or unreadable file.", "Copy or export it again."),
+    "U02": CodeText(
+        "A link to a file that is not there.", "Fetch or copy the file that it leads to."
+    ),
     "W01": CodeText("Identifiers are empty; grouped by folder and patient."),
     "W02": CodeText("{n} identical {n:copy|copies} left out."),
     "W03": CodeText("{n} {n:image|images} of other size or frame left out of this stack."),

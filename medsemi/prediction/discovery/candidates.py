@@ -13,8 +13,8 @@ from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
 
 MOST_VOLUMES = 4
-# Said of any case: damaged pixels and copies left out.
-_ALWAYS = {"R07", "U01", "W02"}
+# Said of any case: damaged pixels, files that are not there, and copies left out.
+_ALWAYS = {"R07", "U01", "U02", "W02"}
 
 
 @dataclass(frozen=True)

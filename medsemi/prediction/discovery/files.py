@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,11 +17,26 @@ from medsemi.prediction.discovery.itk_files import is_meta_image, is_nrrd
 from medsemi.prediction.discovery.nifti import GZIP_MARK, is_nifti, start_of
 from medsemi.prediction.earlier import holds_results
 
-Content = Literal["dicom", "maybe_dicom", "nifti", "nrrd", "mha", "damaged", "other"]
+Content = Literal[
+    "dicom",
+    "maybe_dicom",
+    "nifti",
+    "nrrd",
+    "mha",
+    "damaged",
+    "other",
+    "linked_folder",
+    "broken_link",
+]
+Leads = Literal["no link", "file", "folder", "nowhere", "elsewhere"]
 _DICOM_ENDINGS = (".dcm", ".ima")
 _NIFTI_ENDINGS = (".nii", ".nii.gz")
 # Endings that claim to be an image: what cannot be read then is told, not ignored.
 CLAIMS = (*_DICOM_ENDINGS, *_NIFTI_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+# What a link is that is not followed.
+_LINKS: dict[Leads, Content] = {"folder": "linked_folder", "nowhere": "broken_link"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +48,10 @@ class Found:
         name: path relative to the INPUT.
         root: number of the INPUT.
         direct: whether the INPUT is this file or its folder.
-        hidden: whether it is passed over: its name starts with a dot, it is a link, or it is a folder
-            with results of an earlier run.
+        hidden: whether it is passed over: its name starts with a dot, or it is a folder with results
+            of an earlier run.
+        leads: where a link leads; `nowhere` if that is not there, `elsewhere` if it is neither file
+            nor folder.
     """
 
     path: Path
@@ -40,15 +59,25 @@ class Found:
     root: int
     direct: bool
     hidden: bool = False
+    leads: Leads = "no link"
 
     @property
     def claims(self) -> bool:
         """Whether its name says that it is an image."""
         return self.name.lower().endswith(CLAIMS)
 
+    @property
+    def place(self) -> str:
+        """Where it lies itself; a link that is passed over is another thing than what it leads to."""
+        passed_over = self.hidden or self.leads == "elsewhere"
+        place = os.path.abspath if passed_over else os.path.realpath
+        return place(self.path)
+
 
 def find_files(inputs: Sequence[Path]) -> list[Found]:
-    """Walk the inputs, sorted, without following links; each file once.
+    """Walk the inputs, sorted, following links to files and not to folders; each file once.
+
+    A file counts under its own name where that and links to it lie in one INPUT.
 
     Args:
         inputs: folders and files.
@@ -64,9 +93,9 @@ def find_files(inputs: Sequence[Path]) -> list[Found]:
         else:
             files = iter([Found(root, root.name, number, True, root.name.startswith("."))])
         for file in files:
-            # A link is another thing than the file that it leads to.
-            place = os.path.abspath if file.hidden else os.path.realpath
-            found.setdefault(place(file.path), file)
+            first = found.setdefault(file.place, file)
+            if (first.root, first.leads, file.leads) == (number, "file", "no link"):
+                found[file.place] = file
     return list(found.values())
 
 
@@ -82,20 +111,23 @@ def check_there(path: Path) -> None:
         why = f"{path.name or path} cannot be looked at ({error.strerror})"
         raise RunStopped("E12", why=why) from error
     if not there:
-        raise RunStopped("E12", why=f"{path.name or path} does not exist")
+        why = "is a link that leads nowhere" if path.is_symlink() else "does not exist"
+        raise RunStopped("E12", why=f"{path.name or path} {why}")
 
 
 def _walk(root: Path, number: int) -> Iterator[Found]:
     closed: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=closed.append):
         here = Path(folder)
-        hidden = {name for name in [*folders, *names] if _is_passed_over(here / name)}
-        folders[:] = sorted(name for name in folders if name not in hidden)
-        for name in sorted([*names, *(hidden - {*names})]):
+        leads = {name: _leads_to(here / name) for name in [*folders, *names]}
+        hidden = {name for name in leads if _is_passed_over(here / name)}
+        walked = {name for name in folders if leads[name] == "no link"} - hidden
+        folders[:] = sorted(walked)
+        for name in sorted(leads.keys() - walked):
             path = here / name
-            if name in hidden or _is_file(path):
+            if name in hidden or leads[name] != "no link" or _is_file(path):
                 relative = path.relative_to(root).as_posix()
-                yield Found(path, relative, number, here == root, name in hidden)
+                yield Found(path, relative, number, here == root, name in hidden, leads[name])
     for error in closed:
         path = Path(error.filename)
         yield Found(path, path.relative_to(root).as_posix(), number, False)
@@ -103,8 +135,26 @@ def _walk(root: Path, number: int) -> Iterator[Found]:
 
 def _is_passed_over(path: Path) -> bool:
     with suppress(OSError):
-        return path.name.startswith(".") or path.is_symlink() or _holds_results(path)
+        return path.name.startswith(".") or _holds_results(path)
     return False
+
+
+def _leads_to(path: Path) -> Leads:
+    """Where a link leads; what may not be looked at counts as a file, and is told when it is opened."""
+    try:
+        if not path.is_symlink():
+            return "no link"
+    except OSError:
+        return "no link"
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "nowhere"
+    except OSError as error:
+        return "elsewhere" if error.errno == errno.ELOOP else "file"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else "elsewhere"
 
 
 def _holds_results(path: Path) -> bool:
@@ -122,8 +172,10 @@ def _is_file(path: Path) -> bool:
 
 def content_of(file: Found) -> Content:
     """What a file is, told from its first bytes; `damaged` if it only claims to be an image."""
-    if file.hidden:
+    if file.hidden or file.leads == "elsewhere":
         return "other"
+    if file.leads in _LINKS:
+        return _LINKS[file.leads]
     try:
         with file.path.open("rb") as stream:
             start = stream.read(1024)

@@ -12,7 +12,7 @@ from medsemi.prediction.codes import Finding
 from medsemi.prediction.discovery.candidates import Selection, decide
 from medsemi.prediction.discovery.dicom import UnreadableFileError, read_header
 from medsemi.prediction.discovery.draft import Draft
-from medsemi.prediction.discovery.files import Found, content_of, find_files
+from medsemi.prediction.discovery.files import Content, Found, content_of, find_files
 from medsemi.prediction.discovery.grouping import in_series
 from medsemi.prediction.discovery.header import Header
 from medsemi.prediction.discovery.identity import case_ids, told_apart, unique
@@ -46,13 +46,15 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class _Damaged:
-    """A file that claims to be an image and is none."""
+class _Told:
+    """What may be an image and cannot be read, with the code that says why."""
 
     file: Found
+    code: str
 
 
-_Seen = Header | WholeFile | _Damaged | None
+_Seen = Header | WholeFile | _Told | None
+_CODES: dict[Content, str] = {"damaged": "U01", "broken_link": "U02", "linked_folder": "S13"}
 
 
 def discover(
@@ -70,7 +72,8 @@ def discover(
         progress: is told how many files have been looked at so far.
 
     Returns:
-        Every file is ignored or in a case; a damaged file is a case of its own and stops nothing.
+        Every file is ignored or in a case; a damaged file, or a link that cannot be followed, is a
+        case of its own and stops nothing.
 
     Raises:
         RunStopped: E12 if an input does not exist, E13 if `options.series` names nothing.
@@ -124,8 +127,8 @@ def _look_at(file: Found) -> _Seen:
     except UnreadableFileError:
         if content == "maybe_dicom" and not file.claims:
             return None
-        return _Damaged(file)
-    return _Damaged(file) if content == "damaged" else None
+        return _Told(file, "U01")
+    return _Told(file, _CODES[content]) if content in _CODES else None
 
 
 def _drafts(seen: Sequence[_Seen], options: Options, least: int) -> list[Draft]:
@@ -137,23 +140,24 @@ def _drafts(seen: Sequence[_Seen], options: Options, least: int) -> list[Draft]:
         elif isinstance(what, WholeFile):
             drafts += what.drafts(options, least)
         elif what is not None:
-            drafts.append(_damaged(what.file))
+            drafts.append(_told(what.file, what.code))
     for key, members in in_series(headers):
         drafts += Series(key, members, options, max(least, LEAST_POSITIONS)).drafts()
     return drafts
 
 
-def _damaged(file: Found) -> Draft:
+def _told(file: Found, code: str) -> Draft:
     name = file.name.lower()
     kind = "nifti" if name.endswith((".nii", ".nii.gz")) else "none"
+    category = "unreadable" if code[0] == "U" else "not_image"
     return Draft(
         group=f"file {file.name}",
         volume="",
         volumes=1,
-        category="unreadable",
-        flags=("unreadable",),
+        category=category,
+        flags=(category,),
         source=Source("nifti" if kind == "nifti" else "none", "", file.path, file.name, 1),
-        findings=(Finding("U01"),),
+        findings=(Finding(code),),
         header_name=file.name,
         path_name=file.name,
     )

@@ -127,7 +127,7 @@ def test_not_a_number_is_no_position(write_image: Callable[..., Path]) -> None:
     assert case.codes == ("S07",)
 
 
-def test_links_and_hidden_folders_are_passed_over(
+def test_hidden_folders_and_circles_of_links_are_passed_over(
     write_image: Callable[..., Path], tmp_path: Path
 ) -> None:
     image = write_image("in/image.dcm")
@@ -135,8 +135,11 @@ def test_links_and_hidden_folders_are_passed_over(
     (tmp_path / "in" / "another.dcm").symlink_to(image)
     (tmp_path / "in" / "loop").symlink_to(tmp_path)
     scan = look(tmp_path / "in")
-    assert {name for name, _ in scan.ignored} == {"another.dcm", "loop", ".hidden"}
-    assert [case.source.name for case in scan.cases] == ["image.dcm"]
+    assert {name for name, _ in scan.ignored} == {".hidden"}
+    assert {case.source.name: case.codes for case in scan.cases} == {
+        "image.dcm": ("S05",),
+        "loop": ("S13",),
+    }
 
 
 def test_what_cannot_be_opened_is_told(
