@@ -38,7 +38,7 @@ def test_two_thousand_mutants(shared: Path) -> None:
 
 
 def test_each_fault_would_be_found(shared: Path) -> None:
-    tally = run(shared, "--count", "36", "--fault", "all", "--patience", "5")
+    tally = run(shared, "--count", "48", "--fault", "all", "--patience", "5")
     found = " ".join(verdict["wrong"] for verdict in tally["wrong"])
     for sign in ("ended with -6", "hangs", "VmHWM grew", "values", "affine", "R99"):
         assert sign in found
