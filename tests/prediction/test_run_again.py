@@ -120,6 +120,7 @@ def test_a_case_that_is_not_selected_keeps_its_result(inputs: Path, model: Path,
     [
         ({"outcome": "refuse", "findings": ["U01"]}, "U01"),
         ({"outcome": "refuse", "findings": ["W07", "U01"]}, "U01"),
+        ({"outcome": "refuse", "findings": ["U02"]}, "U02"),
         ({"fail": "network", "error": "too_large"}, "R11"),
         ({"fail": "network", "error": "memory"}, "E01"),
         ({"fail": "network"}, "E02"),
