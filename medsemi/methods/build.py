@@ -58,14 +58,15 @@ def build_method(
     given: dict[str, Any] = dict(options or {})
     shares = entry.step_shares.items()
     arguments: dict[str, Any] = {key: max(1, round(share * steps)) for key, share in shares}
+    arguments["classes"] = classes
     for need in entry.needs:
-        if need not in given:
-            arguments[need] = _needed(need, entry, network, classes, seed)
+        if need not in given and need not in arguments:
+            arguments[need] = _needed(need, entry, network, seed)
     if window is not None:
         arguments["mix"] = UCFMix(blocks=dividing_blocks(window))
     if (part := encoder_part(network)) is not None:
         arguments["features"] = part
-    return _build(entry, entry.class_name, network, given, {**(shared or {}), **arguments})
+    return _build(entry, entry.target, network, given, {**(shared or {}), **arguments})
 
 
 def build_pretraining(
@@ -129,11 +130,9 @@ def described(value: object) -> object:
     return {"class": type(value).__qualname__, **{k: described(v) for k, v in fields.items()}}
 
 
-def _needed(need: str, entry: MethodEntry, network: nn.Module, classes: int, seed: int) -> object:
+def _needed(need: str, entry: MethodEntry, network: nn.Module, seed: int) -> object:
     if need == "network_b":
         return another_network(network, seed)
-    if need == "classes":
-        return classes
     if need == "stages":
         return _known_stages(network)
     raise ConfigError(f"{entry.name} needs '{need}'; give it in method_options.")
@@ -151,12 +150,13 @@ def _known_stages(network: nn.Module) -> dict[str, int]:
 
 def _build(
     entry: MethodEntry,
-    class_name: str,
+    target: str,
     network: nn.Module,
     options: Mapping[str, Any],
     defaults: Mapping[str, Any],
 ) -> Method:
-    kind = getattr(importlib.import_module(entry.target.rpartition(".")[0]), class_name)
+    module, _, class_name = target.rpartition(".")
+    kind = getattr(importlib.import_module(module), class_name)
     known = [name for name in inspect.signature(kind).parameters if name != "network"]
     for option in options:
         if option not in known:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ from medsemi.parts.teacher import (
     frozen_copy,
     update_common_teacher,
 )
+from medsemi.parts.two_networks import NetworkPair
 from medsemi.parts.views import FrequencyViews, OnView, ViewDraw
 
 
@@ -70,6 +72,7 @@ class FrequencyCopyPaste(Method):
         component_filter: bool = True,
         connectivity: int | None = None,
         dice: str = "linear",
+        deploy: Literal["teacher", "students"] = "teacher",
     ) -> None:
         """Own the students and their teacher, all of them with the weights of `network`.
 
@@ -84,6 +87,7 @@ class FrequencyCopyPaste(Method):
                 deletes canals that a window cuts off; leave it out for thin structures.
             connectivity: of the components, see `largest_component`; None is full.
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
+            deploy: the `teacher`, or `students`: the mean of both on their fixed views, at twice the cost.
 
         Raises:
             ConfigError: if an option is out of its range, or the teacher's batch-norm statistics
@@ -92,16 +96,28 @@ class FrequencyCopyPaste(Method):
         super().__init__()
         check_buffer_rule(ema_buffers, network)
         check_choice((None, 1, 2, 3), connectivity=connectivity)
+        check_choice(("teacher", "students"), deploy=deploy)
         check_range(0, 1, hole_ratio=hole_ratio, ema_decay=ema_decay)
         check_range(0, pseudo_weight=pseudo_weight)
         self.views = views or FrequencyViews()
         self.teacher = frozen_copy(network)
-        self.student_low = OnView(network, self.views, "low")
-        self.student_high = OnView(copy.deepcopy(network), self.views, "high")
+        self.students = NetworkPair(
+            OnView(network, self.views, "low"), OnView(copy.deepcopy(network), self.views, "high")
+        )
         self.hole_ratio, self.pseudo_weight = hole_ratio, pseudo_weight
         self.ema_decay, self.ema_buffers = ema_decay, ema_buffers
         self.component_filter, self.connectivity = component_filter, connectivity
-        self.dice = dice_form(dice)
+        self.dice, self.deploy = dice_form(dice), deploy
+
+    @property
+    def student_low(self) -> OnView:
+        """The student of the low view."""
+        return cast(OnView, self.students.first)
+
+    @property
+    def student_high(self) -> OnView:
+        """The student of the high view."""
+        return cast(OnView, self.students.second)
 
     def draw(self, batch: Batch, generator: torch.Generator) -> PasteDraws:
         """Draw the box and how the views of each window are mixed.
@@ -192,17 +208,14 @@ class FrequencyCopyPaste(Method):
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
-        """The students, each on its own fixed view, and the teacher on the plain window."""
-        return {
-            "student_low": self.student_low,
-            "student_high": self.student_high,
-            "teacher": self.teacher,
-        }
+        """The students, each on its own fixed view, their mean, and the teacher on the window."""
+        students = {"student_low": self.student_low, "student_high": self.student_high}
+        return {**students, "students": self.students, "teacher": self.teacher}
 
     @property
     def inference_network(self) -> nn.Module:
-        """The teacher."""
-        return self.teacher
+        """The teacher, or both students where `deploy` says so."""
+        return self.networks[self.deploy]
 
 
 def paste(labeled: Tensor, unlabeled: Tensor, outside: Tensor) -> Tensor:

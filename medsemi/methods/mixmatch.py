@@ -41,7 +41,7 @@ from medsemi.parts.mixing import blend, draw_shares
 from medsemi.parts.modes import evaluated
 from medsemi.parts.ramps import linear_ramp
 from medsemi.parts.sending import chosen
-from medsemi.parts.teacher import BufferRule, EmaTeacher
+from medsemi.parts.teacher import BufferRule, EmaTeacher, of_latest
 from medsemi.parts.turns import Turn, draw_turns, turn, turn_back
 
 
@@ -120,7 +120,8 @@ class MixMatch(Method):
         if alignment != 0.0 and classes is None:
             raise ConfigError("alignment needs the number of classes; give classes.")
         self.student = network
-        self.teacher = EmaTeacher(network, ema_decay, ema_buffers)
+        # It teaches nobody: what is deployed is of the latest steps, also after a short training.
+        self.teacher = EmaTeacher(network, ema_decay, ema_buffers, of_latest)
         self.rampup_steps, self.unlabeled_weight = rampup_steps, unlabeled_weight
         self.guesses, self.temperature, self.alpha = guesses, temperature, alpha
         self.views, self.anchor_weight, self.alignment = views, anchor_weight, alignment

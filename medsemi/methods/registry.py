@@ -26,8 +26,8 @@ class MethodEntry:
         step_shares: arguments that are a number of steps -> usual share of the training, which
             their methods cannot know.
         dims: axes of the windows that it takes.
-        pretraining: class in the same module that trains its start on the labeled windows; empty
-            for a method that starts from fresh weights.
+        pretraining: full name of the class that trains its start on the labeled windows; empty for
+            a method that starts from fresh weights.
     """
 
     name: str
@@ -52,6 +52,7 @@ class MethodEntry:
 
 
 RAMP = {"rampup_steps": 0.3}
+RANDOM_VIEWS = "medsemi.methods.cfcnet.RandomViewPretraining"
 
 METHODS = (
     MethodEntry(
@@ -158,7 +159,7 @@ METHODS = (
         "Pastes labeled windows into unlabeled ones and back; a teacher labels the latter",
         "Bai et al., CVPR 2023",
         4 / 3,
-        pretraining="CopyPastePretraining",
+        pretraining="medsemi.methods.bcp.CopyPastePretraining",
     ),
     MethodEntry(
         "cfcnet",
@@ -167,7 +168,7 @@ METHODS = (
         "Zhou et al., arXiv 2504.11856 (a re-creation)",
         19 / 3,
         step_shares={"rampup_steps": 0.4},
-        pretraining="RandomViewPretraining",
+        pretraining=RANDOM_VIEWS,
     ),
     MethodEntry(
         "frequency_copy_paste",
@@ -175,6 +176,7 @@ METHODS = (
         "Copy-paste for two students on two frequency views, with one teacher on the whole",
         "medsemi, from BCP and CFC-Net",
         7 / 3,
+        pretraining=RANDOM_VIEWS,
     ),
 )
 

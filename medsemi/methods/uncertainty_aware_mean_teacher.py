@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from medsemi.batch import Batch
+from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
 from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.entropy import mean_log_probability, voxel_entropy
 from medsemi.parts.losses import dice_form, labeled_losses, probabilities, region_mean
-from medsemi.parts.modes import dropping_out
+from medsemi.parts.modes import dropping_out, has_dropout
 from medsemi.parts.noise import add_noise, draw_seeds
 from medsemi.parts.ramps import sigmoid_ramp
 from medsemi.parts.teacher import BufferRule, EmaTeacher
@@ -78,7 +79,7 @@ class UncertaintyAwareMeanTeacher(Method):
             deploy: which network is used for inference.
 
         Raises:
-            ConfigError: if an option is out of its range.
+            ConfigError: if an option is out of its range, or all passes of the teacher would be one.
         """
         super().__init__()
         check_choice(("student", "teacher"), deploy=deploy)
@@ -86,6 +87,11 @@ class UncertaintyAwareMeanTeacher(Method):
         check_range(0, rampup_steps=rampup_steps, consistency_weight=consistency_weight)
         check_range(0, noise=noise, noise_clip=noise_clip)
         check_range(1, repeats=repeats)
+        if noise == 0 and not has_dropout(network):
+            raise ConfigError(
+                "noise is 0 and the network has no dropout, so that repeated passes are all the same; give"
+                " dropout or noise."
+            )
         self.student = network
         self.teacher = EmaTeacher(network, ema_decay, ema_buffers)
         self.rampup_steps, self.consistency_weight = rampup_steps, consistency_weight

@@ -24,6 +24,11 @@ def evaluated(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def has_dropout(network: nn.Module) -> bool:
+    """Whether any module of `network` drops something in train mode."""
+    return any(isinstance(module, _DropoutNd) and module.p > 0 for module in network.modules())
+
+
 @contextmanager
 def dropping_out(network: nn.Module) -> Iterator[None]:
     """Put the dropout of `network` into train mode and nothing else (Monte-Carlo dropout)."""

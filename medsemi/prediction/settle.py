@@ -206,7 +206,9 @@ def settle(run: Run, case: Case, status: str, findings: Sequence[Finding] = ()) 
 def _is_unable(findings: Sequence[Finding]) -> bool:
     """Whether the file could not be read or the machine failed: that says nothing about a result."""
     reasons = [finding.code for finding in findings if finding.code[0] in "RUE"]
-    return bool(reasons) and all(code in ("U01", "U02", "R11") or code[0] == "E" for code in reasons)
+    return bool(reasons) and all(
+        code in ("U01", "U02", "R11") or code[0] == "E" for code in reasons
+    )
 
 
 def _is_whole(run: Run, case: Case) -> bool:

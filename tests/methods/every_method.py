@@ -153,6 +153,7 @@ METHODS: dict[str, Callable[[nn.Module], Method]] = {
         classes=classes_of(network),
         deploy="student",
     ),
+    "frequency copy-paste students": lambda network: FrequencyCopyPaste(network, deploy="students"),
     "deep co-training": lambda network: DeepCoTraining(network, another(network), rampup_steps=0),
     "urpc": lambda network: URPC(
         network, classes=classes_of(network), stages={"2": 4}, rampup_steps=0, head_dropout=0.0

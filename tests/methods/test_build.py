@@ -155,9 +155,16 @@ def test_a_pretraining_belongs_to_its_method() -> None:
     method = build_pretraining("bcp", VNet(filters=2), shared={"dice": "squared"})
     assert isinstance(method, CopyPastePretraining)
     names = {entry.name for entry in METHODS if entry.pretraining}
-    assert names == {"bcp", "cfcnet"}
+    assert names == {"bcp", "cfcnet", "frequency_copy_paste"}
     for name in names:
         assert build_pretraining(name, VNet(filters=2)).inference_network is not None
+
+
+def test_class_frequencies_are_known_to_the_method_that_aligns_them() -> None:
+    method = build_method(
+        "mixmatch", VNet(filters=2), steps=10, classes=2, options={"alignment": 1.0}
+    )
+    assert method.frequencies.shape == (2, 2)
 
 
 def test_blocks_divide_the_windows_of_the_bundles() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from medsemi.batch import Batch, Sub
+from medsemi.errors import ConfigError
 from medsemi.methods.uncertainty_aware_mean_teacher import (
     UncertaintyAwareMeanTeacher,
     certain_difference,
@@ -62,6 +63,12 @@ def test_the_threshold_rises_to_the_entropy_of_any_number_of_classes(step, share
     found = net(data, net.draw(data, torch.Generator()), step)
     assert found.monitors["mask"].item() == pytest.approx(expected)
     assert found.weights["consistency"] == pytest.approx(0.1 * (4 * share - 3), abs=1e-4)
+
+
+def test_passes_that_would_all_be_the_same_are_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 3, 1), nn.Dropout(0.0))
+    with pytest.raises(ConfigError, match="noise is 0 and the network has no dropout"):
+        UncertaintyAwareMeanTeacher(network, rampup_steps=100, noise=0.0)
 
 
 def test_repeated_passes_use_dropout_and_leave_statistics_alone() -> None:
