@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from medsemi.atomic import write_atomically
+from medsemi.atomic import remove_unfinished, whole_files, write_atomically
 from medsemi.errors import OutputError
 
 WRITER = """
 import sys, time
-from medsemi.atomic import write_atomically
+from medsemi.atomic import remove_unfinished, whole_files, write_atomically
 with write_atomically(sys.argv[1]) as temporary:
     with temporary.open("wb") as file:
         file.write(b"half of the new")
@@ -97,3 +97,12 @@ def test_the_file_is_on_the_disk_before_it_has_its_name(
     with write_atomically(target) as temporary:
         temporary.write_text("new")
     assert events == ["flush", "rename", "flush"]
+
+
+def test_what_a_kill_left_is_passed_over_and_removed(tmp_path: Path) -> None:
+    for name in ("last.pt", ".4711.last.pt", ".lock", ".4711"):
+        (tmp_path / name).touch()
+    assert whole_files(tmp_path, "*.pt") == [tmp_path / "last.pt"]
+    assert whole_files(tmp_path / "absent", "*.pt") == []
+    remove_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt", ".lock", ".4711"}
