@@ -37,7 +37,7 @@ class PseudoLabel:
         stability: mean agreement of the other networks with the one that made it, 0..1.
         agreement: Dice over all foreground voxels with each of them.
         foreground: voxels of the label that are not background, on the grid of the network.
-        origin: digest of the weights, date, versions.
+        origin: digests of weights, preparation and image, how windows are laid, date, versions.
     """
 
     case_id: str

@@ -148,11 +148,7 @@ class VolumeStore:
         digest = hashlib.sha256(self._recipe.encode())
         for name, path in sources.items():
             digest.update(name.encode())
-            try:
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
-            except OSError as error:
-                msg = f"{path} cannot be read ({error.strerror}): check dataset_dir and manifest."
-                raise DataError(msg) from error
+            digest.update(content_digest(path))
         return digest.hexdigest()[:32]
 
     def _file(self, key: str, name: str) -> Path:
@@ -179,6 +175,19 @@ class VolumeStore:
         with write_atomically(self.cache_dir / f"{key}.json") as temporary:
             affine = np.asarray(data["image"].affine, dtype=float).tolist()
             temporary.write_text(json.dumps({"affine": affine}))
+
+
+def content_digest(path: Path) -> bytes:
+    """SHA-256 of a file of a data set.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror}): check dataset_dir and manifest."
+        raise DataError(msg) from error
 
 
 # What its text tells whole.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from medsemi.atomic import write_atomically
 from medsemi.data.manifest import Case
 from medsemi.data.rounds import MADE, RECORDS, PseudoLabel, read_pseudo_labels
+from medsemi.data.volumes import content_digest, describe
 from medsemi.data.writing import write_nifti
 from medsemi.errors import CheckpointError
 from medsemi.parts.label_agreement import label_agreement
@@ -33,10 +34,15 @@ logger = logging.getLogger(__name__)
 DEPLOYED = "model"
 # Networks of other views or roles are no second opinion of the deployed one.
 OPINIONS = ("student", "teacher", "snapshot_1", "snapshot_2")
+# What a label depends on; date and versions are told beside it.
+_DECISIVE = ("weights", "inference", "preprocessing", "image")
 
 
 class PseudoLabeling:
-    """Writes a label file and a record for each case; a case that has both is left as it is."""
+    """Writes a label file and a record for each case; a case that has both is left as it is.
+
+    Unless it was made with other weights, windows or preparation, or of another image.
+    """
 
     def __init__(
         self,
@@ -71,6 +77,8 @@ class PseudoLabeling:
         self.weights_dir = Path(weights_dir)
         self.cases, self.dataset_dir = list(cases), Path(dataset_dir)
         self.preprocessing, self.inference = preprocessing, inference
+        described = json.dumps(describe(preprocessing), sort_keys=True)
+        self.preparation = hashlib.sha256(described.encode()).hexdigest()
         self.output_dir, self.device = Path(output_dir), torch.device(device)
         # Probabilities are interpolated, then decided, so that edges stay where they are.
         self.invert = Invertd(
@@ -85,6 +93,7 @@ class PseudoLabeling:
 
         Raises:
             CheckpointError: if the training is not finished, or left only one network.
+            DataError: if an image cannot be read.
             MedsemiError: if another process works in the folder.
         """
         with occupied(self.output_dir):
@@ -96,17 +105,14 @@ class PseudoLabeling:
         origin = {
             "weights": hashlib.sha256(weights).hexdigest(),
             "inference": _described(self.inference),
+            "preprocessing": self.preparation,
             "date": str(datetime.datetime.now(datetime.timezone.utc).date()),
             **provenance_tags(),
         }
         known = {label.case_id: label for label in read_pseudo_labels(self.output_dir)}
         labels = []
         for number, case in enumerate(self.cases, 1):
-            done = known.get(case.case_id)
-            same = done is not None and all(
-                done.origin.get(name) == origin[name] for name in ("weights", "inference")
-            )
-            label = done if same and done is not None else self._label(case, networks, origin)
+            label = self._labeled(case, networks, origin, known.get(case.case_id))
             text = "%d of %d: %s, stability %.3f"
             logger.info(text, number, len(self.cases), case.case_id, label.stability)
             labels.append(label)
@@ -133,6 +139,20 @@ class PseudoLabeling:
         network = fitting(self.architecture, path, self.special)
         return load_weights(network, path).to(self.device).eval()
 
+    def _labeled(
+        self,
+        case: Case,
+        networks: Mapping[str, nn.Module],
+        origin: Mapping[str, str],
+        known: PseudoLabel | None,
+    ) -> PseudoLabel:
+        """The label of a case: the known one, unless something that it depends on has changed."""
+        image = content_digest(self.dataset_dir / case.image).hex()
+        origin = {**origin, "image": image}
+        if known is not None and all(known.origin.get(k) == origin[k] for k in _DECISIVE):
+            return known
+        return self._label(case, networks, origin)
+
     def _label(
         self, case: Case, networks: Mapping[str, nn.Module], origin: Mapping[str, str]
     ) -> PseudoLabel:
@@ -150,9 +170,11 @@ class PseudoLabeling:
         # An empty label has nothing to teach, however much everybody agrees on it.
         stability = mean(agreement.values()) if foreground else 0.0
         path = self.output_dir / MADE / f"{case.case_id}.nii.gz"
+        record = self.output_dir / RECORDS / f"{case.case_id}.json"
+        record.unlink(missing_ok=True)  # a kill may come between the label and its record
         self._write(path, data, said[DEPLOYED])
         label = PseudoLabel(case.case_id, path.name, stability, agreement, foreground, dict(origin))
-        with write_atomically(self.output_dir / RECORDS / f"{case.case_id}.json") as temporary:
+        with write_atomically(record) as temporary:
             temporary.write_text(json.dumps(vars(label), indent=1) + "\n")
         return label
 

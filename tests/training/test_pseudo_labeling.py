@@ -10,16 +10,24 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import Inferer
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd
+from monai.transforms import (
+    Compose,
+    EnsureChannelFirstd,
+    LoadImaged,
+    Orientationd,
+    ScaleIntensityd,
+)
 from torch import Tensor, nn
 
 from medsemi.data.manifest import Case
+from medsemi.data.rounds import PseudoLabel, read_pseudo_labels
 from medsemi.data.writing import write_nifti
-from medsemi.errors import CheckpointError
+from medsemi.errors import CheckpointError, DataError
 from medsemi.evaluation.protocol import WindowInference
 from medsemi.evaluation.slice_protocol import SliceWindowInference, StretchedSliceInference
 from medsemi.parts.two_networks import NetworkPair
 from medsemi.parts.views import Band, FrequencyViews, OnView
+from medsemi.training import pseudo_labeling
 from medsemi.training.checkpoint import save_weights
 from medsemi.training.pseudo_labeling import PseudoLabeling, _described
 
@@ -51,8 +59,9 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def labeling(data: Path) -> PseudoLabeling:
-    transforms = [LoadImaged("image"), EnsureChannelFirstd("image")]
+def labeling(data: Path, factor: float = 0.0) -> PseudoLabeling:
+    scaled = ScaleIntensityd("image", minv=None, maxv=None, factor=factor)
+    transforms = [LoadImaged("image"), EnsureChannelFirstd("image"), scaled]
     oriented = Orientationd("image", axcodes="RAS", labels=None)
     return PseudoLabeling(
         network=Threshold(0.0),
@@ -139,6 +148,48 @@ def test_other_weights_label_again(data: Path) -> None:
     (second,) = labeling(data).run()
     assert second.origin["weights"] != first.origin["weights"]
     assert second.foreground < first.foreground
+
+
+def test_another_preparation_labels_again(data: Path) -> None:
+    export(data, model=0.3, teacher=0.1)
+    (first,) = labeling(data).run()
+    (second,) = labeling(data, factor=1.0).run()
+    assert second.origin["preprocessing"] != first.origin["preprocessing"]
+    assert second.foreground > first.foreground
+
+
+def test_another_image_under_the_same_name_is_labeled_again(data: Path) -> None:
+    export(data, model=0.3, teacher=0.1)
+    (first,) = labeling(data).run()
+    values = np.asarray(nibabel.load(data / CASE.image).dataobj)
+    write_nifti(data / CASE.image, values + np.float32(0.2), AFFINE)
+    (second,) = labeling(data).run()
+    assert second.origin["image"] != first.origin["image"]
+    assert second.foreground > first.foreground
+
+
+def test_a_label_has_no_record_of_an_earlier_one(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the two files, it would pass for a label of the weights before."""
+    export(data, model=0.3, teacher=0.1)
+    labeling(data).run()
+    export(data, model=0.4)
+
+    def killed(*_: object) -> PseudoLabel:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pseudo_labeling, "PseudoLabel", killed)
+    with pytest.raises(KeyboardInterrupt):
+        labeling(data).run()
+    assert read_pseudo_labels(data / "made") == []
+
+
+def test_an_image_that_is_missing_is_named(data: Path) -> None:
+    export(data, model=0.3, teacher=0.1)
+    (data / CASE.image).unlink()
+    with pytest.raises(DataError, match=r"one\.nii\.gz cannot be read"):
+        labeling(data).run()
 
 
 def test_a_pair_of_teachers_labels_as_a_pair(data: Path) -> None:
