@@ -8,6 +8,7 @@ The first expression that a bundle evaluates calls `check_run`:
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -84,7 +85,8 @@ def save_config(folder: str | Path, weights_dir: str | Path | None = None) -> No
 
     Args:
         folder: the run folder of the stage.
-        weights_dir: run folder of the training whose weights are scored; None where nothing is loaded.
+        weights_dir: run folder of the training whose weights are scored; None takes the key
+            `weights_dir` of the configuration, if it has one.
 
     Raises:
         CheckpointError: if the folder holds a training of another configuration, or the weights are of
@@ -101,12 +103,45 @@ def save_config(folder: str | Path, weights_dir: str | Path | None = None) -> No
     command = read_command(sys.argv[2:])
     tree = merge(command.config_files, command.overrides).tree
     refuse_other_training(folder, tree)
+    if weights_dir is None and "weights_dir" in tree:
+        weights_dir = _evaluated(tree, "weights_dir")
     if weights_dir is not None:
         refuse_other_preparation(weights_dir, tree)
     name = WAITING_CONFIG if (Path(folder) / "run.json").is_file() else "config.json"
     with write_atomically(Path(folder) / name) as temporary:
         text = json.dumps(_changed(tree, without_password), indent=1, default=str)
         temporary.write_text(text + "\n")
+
+
+def check_weights(path: str | Path) -> None:
+    """Refuse weights of images that were prepared otherwise than this run prepares its own.
+
+    Those that lie in the bundle that is run were put there with its configuration, which is another
+    text than that of their training. In a process that was not started by `python -m monai.bundle run`
+    it does nothing.
+
+    Args:
+        path: the file that an inference loads.
+
+    Raises:
+        CheckpointError: if they are of another network, or of images that were prepared otherwise.
+    """
+    from medsemi.bundle.merged import merge
+    from medsemi.bundle.weights_origin import refuse_other_preparation
+
+    if not _is_bundle_command() or sys.argv[1:2] != ["run"]:
+        return
+    command = read_command(sys.argv[2:])
+    if Path(path).resolve().parents[1] != command.config_files[0].resolve().parents[1]:
+        tree = merge(command.config_files, command.overrides).tree
+        refuse_other_preparation(Path(path).parent, tree)
+
+
+def _evaluated(tree: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - whatever the key holds
+    """The value of a key, as the run has it; those that it refers to are evaluated, no others."""
+    from monai.bundle import ConfigParser
+
+    return ConfigParser(copy.deepcopy(tree)).get_parsed_content(key)
 
 
 def _changed(node: object, change: Callable[[str], str]) -> object:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from medsemi.bundle import guard
-from medsemi.errors import ConfigError, DataError
+from medsemi.errors import CheckpointError, ConfigError, DataError
 from medsemi.training.provenance import WAITING_CONFIG
 
 CONFIG = """
@@ -138,6 +138,70 @@ def test_a_password_is_kept_out_of_the_configuration(
     saved = json.loads((bundle / "out/config.json").read_text())
     assert saved["tracking_uri"] == "http://server:5000/x"
     assert saved["store"] == store
+
+
+SCORED = """
+imports: [$import os]
+output_dir: out
+labeler: train
+weights_dir: $os.path.join(@output_dir, @labeler)
+spacing: 1
+preprocessing: {_target_: builtins.dict, pixdim: '@spacing'}
+run: ["$print(@weights_dir, @preprocessing)"]
+"""
+
+
+@pytest.fixture
+def trained(bundle: Path) -> Path:
+    """The weights of a training with another preparation."""
+    folder = bundle / "out" / "train"
+    folder.mkdir(parents=True)
+    recorded = {
+        "spacing": 2,
+        "preprocessing": {"_target_": "builtins.dict", "pixdim": "@spacing"},
+    }
+    (folder / "config.json").write_text(json.dumps(recorded))
+    (bundle / "configs/train.yaml").write_text(SCORED)
+    return folder
+
+
+@pytest.mark.parametrize("labeler", ["train", "supervised"])
+def test_the_weights_of_a_workflow_that_does_not_pass_them_are_found(
+    bundle: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, labeler: str
+) -> None:
+    """A labeling says in its configuration alone whose weights it takes."""
+    trained.rename(trained.with_name(labeler))
+    line = ("run", "--config_file=configs/train.yaml", "--labeler", labeler)
+    start_as(monkeypatch, bundle, *line)
+    with pytest.raises(CheckpointError, match="spacing was 2, is 1"):
+        guard.save_config(bundle / "labels")
+    assert not (bundle / "labels").exists()
+    start_as(monkeypatch, bundle, *line, "--spacing", "2")
+    guard.save_config(bundle / "labels")
+    assert (bundle / "labels" / "config.json").is_file()
+
+
+def test_images_are_prepared_as_those_of_the_training(
+    bundle: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("run", "--config_file=configs/train.yaml")
+    start_as(monkeypatch, bundle, *line)
+    with pytest.raises(CheckpointError, match="spacing was 2, is 1"):
+        guard.check_weights(trained / "model.pt")
+    guard.check_weights(bundle / "elsewhere" / "model.pt")
+    start_as(monkeypatch, bundle, *line, "--spacing", "2")
+    guard.check_weights(trained / "model.pt")
+
+
+def test_weights_of_the_bundle_that_is_run_belong_to_its_configuration(
+    bundle: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training writes the values that it had into the bundle that it leaves."""
+    for name in ("configs", "trial.py"):
+        (trained / "bundle").mkdir(exist_ok=True)
+        (bundle / name).rename(trained / "bundle" / name)
+    start_as(monkeypatch, trained / "bundle", "run", "--config_file=configs/train.yaml")
+    guard.check_weights("models/model.pt")
 
 
 @pytest.mark.usefixtures("restored")

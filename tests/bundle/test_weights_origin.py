@@ -29,6 +29,16 @@ def test_views_of_an_overlay_must_be_given_again(repository: Path, tmp_path: Pat
     refuse_other_preparation(tmp_path, same)
 
 
+@pytest.mark.parametrize("workflow", ["pseudo_label", "inference"])
+def test_a_labeling_and_an_inference_are_compared_too(
+    repository: Path, tmp_path: Path, workflow: str
+) -> None:
+    trained = tree(repository, "any_organ_bcp", "train", spacing=[2.0, 2.0, 2.0])
+    (tmp_path / "config.json").write_text(json.dumps(trained, default=str))
+    with pytest.raises(CheckpointError, match=r"spacing::0 was 2\.0, is None"):
+        refuse_other_preparation(tmp_path, tree(repository, "any_organ_bcp", workflow))
+
+
 @pytest.mark.parametrize(
     ("workflow", "trained", "scored"),
     [

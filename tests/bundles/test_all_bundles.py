@@ -46,6 +46,12 @@ def test_the_model_zoo_would_take_its_files(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_an_inference_compares_its_preparation_with_the_training(bundle: Path) -> None:
+    described = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text())
+    assert "$check_weights(@weights)" in described["initialize"]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 def test_it_takes_the_common_keys(bundle: Path) -> None:
     keys = yaml.safe_load((bundle / "configs" / "common.yaml").read_text()).keys()
     assert keys >= COMMON
