@@ -13,6 +13,7 @@ from typing import Any
 from medsemi.bundle.merged import MISSING, PLACES, lookup
 from medsemi.bundle.references import reachable
 from medsemi.bundle.resumed import differences, leaves
+from medsemi.data.held_out import training_of
 from medsemi.errors import CheckpointError
 
 _ROOTS = ("network_def", "preprocessing", "views")
@@ -24,13 +25,14 @@ def refuse_other_preparation(weights_dir: str | Path, tree: Mapping[str, Any]) -
     """Compare network, views and preparation of images with those of the training that left the weights.
 
     Args:
-        weights_dir: run folder of the training; without a `config.json` nothing is compared.
+        weights_dir: run folder of the training, or where its bundle has weights; without a `config.json`
+            nothing is compared.
         tree: merged configuration of the evaluation, overrides included.
 
     Raises:
         CheckpointError: if something differs; it names the paths.
     """
-    record = Path(weights_dir) / "config.json"
+    record = training_of(weights_dir) / "config.json"
     if not record.is_file():
         return
     changes = differences(record, tree, _parts)

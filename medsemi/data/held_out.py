@@ -36,6 +36,22 @@ def keep_trained_cases(stage_dir: str | Path, case_ids: Mapping[str, Sequence[st
         temporary.write_text(json.dumps(dict(case_ids), indent=1) + "\n", encoding="utf-8")
 
 
+def training_of(folder: str | Path) -> Path:
+    """The run folder of the training that left the weights in a folder; the folder itself if none is found.
+
+    The bundle that a training leaves has its weights two folders below the run folder.
+
+    Args:
+        folder: where the weights lie.
+
+    Returns:
+        An absolute path.
+    """
+    here = Path(folder).resolve()
+    near = (here, *here.parents[:2])
+    return next((place for place in near if (place / TRAINED).is_file()), here)
+
+
 def opened_cases(
     manifest: Manifest,
     role: str,
@@ -86,7 +102,7 @@ def _refuse_trained(
     weights_dir: str | Path | None,
 ) -> None:
     stages = sorted(path.parent.resolve() for path in output_dir.glob(f"*/{TRAINED}"))
-    scored = [] if weights_dir is None else [Path(weights_dir), *_stages_beside(Path(weights_dir))]
+    scored = [] if weights_dir is None else _with_stages_beside(training_of(weights_dir))
     for folder in _with_origins([*stages, *scored]):
         learned = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
         for case in manifest.cases(role):
@@ -100,9 +116,9 @@ def _refuse_trained(
                 )
 
 
-def _stages_beside(weights_dir: Path) -> list[Path]:
+def _with_stages_beside(stage: Path) -> list[Path]:
     """A training starts from a stage of its own output folder unless its configuration names another."""
-    return [path.parent for path in sorted(weights_dir.resolve().parent.glob(f"*/{TRAINED}"))]
+    return [stage, *(path.parent for path in sorted(stage.parent.glob(f"*/{TRAINED}")))]
 
 
 def _with_origins(folders: Sequence[Path]) -> list[Path]:
@@ -113,7 +129,7 @@ def _with_origins(folders: Sequence[Path]) -> list[Path]:
         if folder not in found and (folder / TRAINED).is_file():
             found.append(folder)
             given = (_configured(folder).get(name) for name in _ORIGINS)
-            waiting += [Path(path).parent for path in given if _is_path(path)]
+            waiting += [training_of(Path(path).parent) for path in given if _is_path(path)]
     return found
 
 

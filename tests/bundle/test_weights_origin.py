@@ -9,6 +9,7 @@ import pytest
 
 from medsemi.bundle.merged import merge
 from medsemi.bundle.weights_origin import refuse_other_preparation
+from medsemi.data.held_out import keep_trained_cases
 from medsemi.errors import CheckpointError
 
 
@@ -62,6 +63,20 @@ def test_another_orientation_is_refused(repository: Path, tmp_path: Path) -> Non
     (tmp_path / "config.json").write_text(json.dumps(before, default=str))
     with pytest.raises(CheckpointError, match="axcodes was LPS, is RAS"):
         refuse_other_preparation(tmp_path, tree(repository, name, "evaluate"))
+
+
+def test_weights_of_a_deployed_bundle_are_those_of_the_training_that_left_it(
+    repository: Path, tmp_path: Path
+) -> None:
+    name = "left_atrium_mri_bcp"
+    before = tree(repository, name, "train", filters=8)
+    (tmp_path / "config.json").write_text(json.dumps(before, default=str))
+    keep_trained_cases(tmp_path, {"labeled": [], "unlabeled": []})
+    models = tmp_path / "bundle" / "models"
+    models.mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="filters was 8, is 16"):
+        refuse_other_preparation(models, tree(repository, name, "evaluate"))
+    refuse_other_preparation(models, tree(repository, name, "evaluate", filters=8))
 
 
 def test_weights_without_a_configuration_are_taken(repository: Path, tmp_path: Path) -> None:

@@ -85,6 +85,31 @@ def test_what_the_scored_weights_learned_from_is_not_scored(
         opened_cases(*opened, follower)
 
 
+@pytest.mark.parametrize("origin", ["initial_weights", "second_weights"])
+def test_what_a_deployed_bundle_learned_from_is_not_scored(
+    manifest: Manifest, tmp_path: Path, learned: Path, origin: str
+) -> None:
+    """Its weights lie two folders below the training that left it."""
+    models = learned / "bundle" / "models"
+    models.mkdir(parents=True)
+    opened = manifest, "validation", None, tmp_path, tmp_path / "run"
+    with pytest.raises(ManifestError, match=r"was labeled in the training .*pretrain;"):
+        opened_cases(*opened, models)
+    follower = tmp_path / "run" / "train"
+    keep_trained_cases(follower, {"labeled": ["a"], "unlabeled": []})
+    (follower / "config.json").write_text(json.dumps({origin: str(models / "model.pt")}))
+    with pytest.raises(ManifestError, match=r"was labeled in the training .*pretrain;"):
+        opened_cases(*opened, follower)
+
+
+def test_a_training_further_above_is_another_one(
+    manifest: Manifest, tmp_path: Path, learned: Path
+) -> None:
+    far = learned / "one" / "two" / "three"
+    far.mkdir(parents=True)
+    assert opened_cases(manifest, "validation", None, tmp_path, tmp_path / "run", far)
+
+
 def test_a_case_of_the_same_name_in_another_data_set_is_scored(
     manifest: Manifest, tmp_path: Path, learned: Path
 ) -> None:
