@@ -26,6 +26,8 @@ from medsemi.errors import ConfigError, MedsemiError
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
+# Commands of `python -m monai.bundle` that run a configuration.
+_RUNS = ("run", "run_workflow")
 
 # What monai 1.6 says about its own parts each time it starts.
 _NOISE = (
@@ -65,9 +67,8 @@ def check_run() -> None:
     if not _is_bundle_command():
         return
     report_errors()
-    if sys.argv[1:2] != ["run"]:
-        return
-    sentence = _first_mistake(read_command(sys.argv[2:]))
+    command = _asked()
+    sentence = "" if command is None else _first_mistake(command)
     if sentence:
         if os.environ.get("RANK", "0") == "0":  # under torchrun every process finds the same
             print(sentence, file=sys.stderr)
@@ -98,9 +99,9 @@ def save_config(folder: str | Path, weights_dir: str | Path | None = None) -> No
     from medsemi.training.provenance import WAITING_CONFIG
     from medsemi.training.sender import without_password
 
-    if not _is_bundle_command() or sys.argv[1:2] != ["run"] or os.environ.get("RANK", "0") != "0":
+    command = _asked()
+    if command is None or os.environ.get("RANK", "0") != "0":
         return
-    command = read_command(sys.argv[2:])
     tree = merge(command.config_files, command.overrides).tree
     refuse_other_training(folder, tree)
     if weights_dir is None and "weights_dir" in tree:
@@ -129,9 +130,9 @@ def check_weights(path: str | Path) -> None:
     from medsemi.bundle.merged import merge
     from medsemi.bundle.weights_origin import refuse_other_preparation
 
-    if not _is_bundle_command() or sys.argv[1:2] != ["run"]:
+    command = _asked()
+    if command is None:
         return
-    command = read_command(sys.argv[2:])
     if Path(path).resolve().parents[1] != command.config_files[0].resolve().parents[1]:
         tree = merge(command.config_files, command.overrides).tree
         refuse_other_preparation(Path(path).parent, tree)
@@ -157,11 +158,19 @@ def _is_bundle_command() -> bool:
     return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
 
 
-def read_command(arguments: Sequence[str]) -> Command:
+def _asked() -> Command | None:
+    """What this process runs; None if `python -m monai.bundle` did not start it or runs nothing."""
+    # To fire a dash is an underscore.
+    name = sys.argv[1].replace("-", "_") if _is_bundle_command() and sys.argv[1:] else ""
+    return read_command(sys.argv[2:], name) if name in _RUNS else None
+
+
+def read_command(arguments: Sequence[str], name: str = "run") -> Command:
     """Understand the arguments of `python -m monai.bundle run` as fire and MONAI do.
 
     Args:
-        arguments: everything after `run`, such as `--a::b=3`, `--a#b 3` or `--s-t` (which is s_t).
+        arguments: everything after the command, such as `--a::b=3`, `--a#b 3` or `--s-t` (which is s_t).
+        name: of the command, `run` or `run_workflow`.
 
     Returns:
         The files and overrides; the values of an `--args_file` count where the command line is silent.
@@ -175,8 +184,8 @@ def read_command(arguments: Sequence[str]) -> Command:
 
     given: dict[str, Any] = {}
 
-    # The signature of monai.bundle.run, so that fire fills it in the same way.
-    def collect(
+    # The signatures of monai.bundle.run and run_workflow, so that fire fills them in the same way.
+    def collect_run(
         run_id: object = None, init_id: object = None, final_id: object = None,
         meta_file: object = None, config_file: object = None, logging_file: object = None,
         tracking: object = None, args_file: object = None, **override: object,
@@ -187,6 +196,12 @@ def read_command(arguments: Sequence[str]) -> Command:
         given.update(meta_file=meta_file, config_file=config_file, logging_file=logging_file)
         given.update(tracking=tracking, args_file=args_file)
 
+    def collect_workflow(
+        workflow_name: object = None, args_file: object = None, **override: object
+    ) -> None:
+        collect_run(args_file=args_file, **override)
+
+    collect = collect_run if name == "run" else collect_workflow
     fire.Fire(collect, command=list(arguments))
     given = {name: value for name, value in given.items() if value is not None}
     args_file = given.pop("args_file", None)
@@ -243,7 +258,7 @@ def _command(given: dict[str, Any]) -> Command:
     meta_file = given.pop("meta_file", None)
     ids = (("init_id", "initialize"), ("run_id", "run"), ("final_id", "finalize"))
     init_id, run_id, final_id = (str(given.pop(name, default)) for name, default in ids)
-    for flag in ("logging_file", "tracking"):
+    for flag in ("logging_file", "tracking", "workflow_name", "workflow_type", "properties_path"):
         given.pop(flag, None)
     return Command(
         config_files=tuple(map(Path, [files] if isinstance(files, str) else files)),

@@ -54,8 +54,10 @@ def restored() -> Iterator[None]:
             handler.removeFilter(guard._is_news)
 
 
-def run_bundle(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train.yaml"]
+def run_bundle(
+    folder: Path, *arguments: str, name: str = "run"
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "monai.bundle", name, "--config_file", "configs/train.yaml"]
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), root))}
     environment.pop("MEDSEMI_DEBUG", None)
@@ -81,6 +83,29 @@ def test_mistyped_override_stops_before_anything_is_built(bundle: Path) -> None:
     assert "did you mean `seed`?" in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert "built" not in done.stdout
+
+
+def test_a_workflow_is_a_run_by_another_name(bundle: Path) -> None:
+    kept = "initialize: [$check_run(), $save_config('out')]"
+    imported = "imports: [$from medsemi.bundle.guard import save_config, "
+    text = CONFIG.replace("initialize: [$check_run(), $print('built')]", kept)
+    (bundle / "configs/train.yaml").write_text(text.replace("imports: [", imported))
+    kind = ("--workflow_type", "train")
+    done = run_bundle(bundle, "--seed", "3", *kind, name="run_workflow")
+    assert done.returncode == 0, done.stderr
+    assert "worked with 3" in done.stdout
+    assert json.loads((bundle / "out" / "config.json").read_text())["seed"] == 3
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("name", ["run_workflow", "run-workflow"])
+def test_a_mistyped_override_stops_a_workflow_too(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    start_as(monkeypatch, bundle, name, "--config_file=configs/train.yaml", "--sede", "3")
+    with pytest.raises(SystemExit):
+        guard.check_run()
+    assert "did you mean `seed`?" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("restored")
@@ -264,6 +289,18 @@ def test_flags_of_the_command() -> None:
     assert command.config_files == (Path("a.yaml"), Path("b.yaml"))
     assert command.roots == ("start", "train_it", "finalize")
     assert command.meta_file == Path("m")
+
+
+def test_flags_of_a_workflow(tmp_path: Path) -> None:
+    flags = ["--workflow_name", "ConfigWorkflow", "--workflow_type", "train", "--run_id", "start"]
+    command = guard.read_command(["--config_file", "a.yaml", *flags, "--lr", "3"], "run_workflow")
+    assert command.config_files == (Path("a.yaml"),)
+    assert command.roots == ("initialize", "start", "finalize")
+    assert command.overrides == {"lr": 3}
+    file = tmp_path / "args.yaml"
+    file.write_text("config_file: a.yaml\nseed: 1\n")
+    command = guard.read_command(["ConfigWorkflow", str(file), "--lr", "3"], "run_workflow")
+    assert command.overrides == {"seed": 1, "lr": 3}
 
 
 def test_args_file_counts_where_the_command_line_is_silent(tmp_path: Path) -> None:
