@@ -194,6 +194,11 @@ def _add(merged: Merged, file: str, key: object, value: object) -> None:
         merged.findings.append(Finding(file, key, sentence))
     elif not key.startswith("+"):
         _set(merged, path, value, file)
+        if existing is not MISSING:
+            _check_replaced(merged, path, existing, value)
+        # Of arguments only their component knows what they may be; null switches something off.
+        if existing is not MISSING and value is not None and SEPARATOR not in path:
+            _check_value(merged, path, existing, value)
     elif isinstance(existing, dict) and isinstance(value, dict):
         existing.update(value)
         merged.origin.update({join(path, name): file for name in value})
@@ -233,16 +238,62 @@ def _override(merged: Merged, path: str, value: object) -> None:
         merged.findings.append(Finding(COMMAND_LINE, path, sentence + hint))
         return
     _set(merged, path, value, COMMAND_LINE)
+    _check_replaced(merged, path, existing, value)
+    _check_value(merged, path, existing, value)
+
+
+# What stands for a word that is text: on the command line, and in a file.
+_WORDS = {
+    "true": ("True", "true"),
+    "false": ("False", "false"),
+    **dict.fromkeys(("null", "none", "~"), ("'$None'", "null")),
+}
+
+
+def _check_value(merged: Merged, path: str, existing: object, value: object) -> None:
+    """Report a value of another type than stood there."""
     if _is_expression(value) or (value == "none" and isinstance(existing, str)):
         return  # `none` is the name of a choice, as in flip_rule
-    if isinstance(value, str) and value.lower() in ("true", "false", "null", "none", "~"):
-        right = {"true": "True", "false": "False"}.get(value.lower(), "'$None'")
-        merged.report(path, f"`{value}` would be taken as text; write --{path} {right}.")
+    is_typed = merged.file_of(path) == COMMAND_LINE
+    if isinstance(value, str) and value.lower() in _WORDS:
+        typed, written = _WORDS[value.lower()]
+        right = f"--{path} {typed}" if is_typed else f"{path}: {written}"
+        merged.report(path, f"`{value}` would be taken as text; write {right}.")
         return
     right = "" if _is_expression(existing) else _right_type(existing, value)
     if right:
         verb = "is text" if isinstance(value, str) else "stands"
-        merged.report(path, f"`{value}` {verb} where the files hold {existing}; give {right}.")
+        files = "the files" if is_typed else "the files before this one"
+        merged.report(path, f"`{value}` {verb} where {files} hold {existing}; give {right}.")
+
+
+def _check_replaced(merged: Merged, path: str, existing: object, value: object) -> None:
+    """Report a mapping that takes the place of a component, where one of its arguments was meant."""
+    if not _loses_component(existing, value):
+        return
+    leaf, inner = next(
+        (below, node)
+        for below, node in nodes(value, path)
+        if not node or not isinstance(node, dict)
+    )
+    is_typed = merged.file_of(path) == COMMAND_LINE
+    text = json.dumps(inner, default=str)
+    argument = f"--{leaf} {text}" if is_typed else f"{leaf}: {text}"
+    advice = f"write `{argument}`" if value else "give its `_target_`, or remove it"
+    merged.report(path, f"this replaces the whole of {path}; {advice}.")
+
+
+def _loses_component(existing: object, value: object) -> bool:
+    if not isinstance(existing, dict) or not isinstance(value, dict):
+        return False
+    if "_target_" in existing:
+        return "_target_" not in value
+    kept = any(_loses_component(existing[key], value[key]) for key in value if key in existing)
+    return kept or (bool(value) and _has_component(existing) and not _has_component(value))
+
+
+def _has_component(tree: object) -> bool:
+    return any(isinstance(node, dict) and "_target_" in node for _, node in nodes(tree))
 
 
 def _is_expression(value: object) -> bool:

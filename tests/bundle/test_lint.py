@@ -158,6 +158,77 @@ def test_override_value(stood: str, value: object, sound: object, tmp_path: Path
     assert lint_text(tmp_path, text, rate=sound) == []
 
 
+@pytest.mark.parametrize(
+    ("stood", "value", "sound"),
+    [
+        ("false", "'true'", "true"), ("1", "'null'", "null"), ("1", "None", "null"), ("1", "1O0", "100"),
+        ("1", "true", "3"), ("100", "100.0", "200"), ("[1, 2]", "64", "[64]"), ("{a: 1}", "3", "{b: 2}"),
+        ("text", "3", "a"), ("text", "true", "none"), ("$1", "'true'", "true"), ("null", "'none'", "[1]"),
+        ("1", "'~'", "$None"), ("[1]", "a", "null"),
+    ],
+)  # fmt: skip
+def test_a_value_of_a_later_file_is_checked_as_an_override_is(
+    stood: str, value: str, sound: str, tmp_path: Path
+) -> None:
+    text = f"job: 1\nother: ['@rate', '@job']\nrate: {stood}\nrun: ['$@other']\n"
+    base = write(tmp_path, text, "base.yaml")
+    overlay = write(tmp_path, f"rate: {value}\n", "overlay.yaml")
+    (finding,) = lint_configs([base, overlay])
+    assert (finding.file, finding.key) == (str(overlay), "rate")
+    assert "--" not in finding.sentence
+    assert lint_configs([base, write(tmp_path, f"rate: {sound}\n", "sound.yaml")]) == []
+
+
+NET = "network: {_target_: builtins.dict, filters: 16, more: {_target_: builtins.dict, rate: 1}}\n"
+
+
+@pytest.mark.parametrize(
+    ("overlay", "advice"),
+    [
+        ("network: {filters: 8}\n", "network::filters: 8"),
+        ("network: {more: {rate: 2}}\n", "network::more::rate: 2"),
+        ("network::more: {rate: 2}\n", "network::more::rate: 2"),
+        ("part: {net: {filters: 8}}\n", "part::net::filters: 8"),
+        ("part: {depth: 2, net: {filters: [8, 8]}}\n", "part::depth: 2"),
+        ("network: {}\n", "_target_"),
+    ],
+)
+def test_a_mapping_does_not_take_the_place_of_a_component(
+    overlay: str, advice: str, tmp_path: Path
+) -> None:
+    part = "part: {depth: 1, net: {_target_: builtins.dict, filters: 16}}\n"
+    base = write(tmp_path, NET + part + "run: ['$[@network, @part]']\n", "base.yaml")
+    findings = lint_configs([base, write(tmp_path, overlay, "overlay.yaml")])
+    assert any("replaces the whole of" in f.sentence and advice in f.sentence for f in findings)
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        "network: {_target_: builtins.dict, filters: 8}\n",
+        "network::filters: 8\n",
+        "+network: {filters: 8}\n",
+        "network: $dict(filters=8)\n",
+        "network: null\n",
+        "networks: {}\n",
+        "networks: {first: {_target_: builtins.dict, filters: 8}}\n",
+        "options: {b: 3}\n",
+    ],
+)
+def test_a_component_may_be_replaced_by_another(overlay: str, tmp_path: Path) -> None:
+    more = "networks: {second: {_target_: builtins.dict}}\noptions: {a: 1}\n"
+    run = "run: ['$[@network, @networks, @options]']\n"
+    base = write(tmp_path, NET + more + run, "base.yaml")
+    assert lint_configs([base, write(tmp_path, overlay, "overlay.yaml")]) == []
+
+
+def test_an_override_does_not_take_the_place_of_a_component(tmp_path: Path) -> None:
+    text = NET + "run: [$@network]\n"
+    (finding,) = lint_text(tmp_path, text, network={"filters": 8})
+    assert finding.file == "command line"
+    assert "network::filters" in finding.sentence
+
+
 def test_none_is_the_name_of_a_choice_where_one_stood(tmp_path: Path) -> None:
     text = "job: '@rate'\nrate: published\n" + RUN
     assert lint_text(tmp_path, text, rate="none") == []
