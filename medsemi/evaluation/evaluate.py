@@ -169,10 +169,9 @@ def evaluate_cases(
         DataError: if there is no volume, or one has no label or does not fit its label.
         CheckpointError: if a network gives values that are not finite.
     """
-    if not volumes:
-        raise DataError("There is no case to evaluate; list labeled cases in the manifest.")
-    asked = extra_metrics(extra)
     references = References(volumes, decide) if references is None else references
+    refuse_unscorable(references.volumes, extra)
+    asked = extra_metrics(extra)
     how = inference, torch.device(device), amp_dtype, postprocess
     segment = segmenter(*how, len(classes), references.decide)
     pairs = zip(volumes, references.volumes, strict=True)
@@ -205,6 +204,25 @@ def evaluate_cases(
     _write_cases(Path(output_dir) / "cases.csv", scores)
     _write_summary(Path(output_dir) / "summary.json", summaries, classes, len(volumes), further)
     return summaries
+
+
+def refuse_unscorable(references: Sequence[LabeledVolume], extra: Sequence[str]) -> None:
+    """Refuse what `evaluate_cases` cannot score, before anything of an earlier evaluation is lost.
+
+    Args:
+        references: what volumes are compared with.
+        extra: names of further metrics.
+
+    Raises:
+        ConfigError: if a name in `extra` is unknown.
+        DataError: if there is no volume, or one has no label.
+    """
+    if not references:
+        raise DataError("There is no case to evaluate; list labeled cases in the manifest.")
+    for reference in references:
+        if reference.label is None:
+            raise DataError(f"{reference.case_id} has no label; evaluate labeled cases only.")
+    extra_metrics(extra)
 
 
 def _by_patient(
@@ -285,8 +303,6 @@ def _score(
     classes: Mapping[int, str],
     asked: Mapping[str, ExtraMetric],
 ) -> CaseScore:
-    if reference.label is None:
-        raise DataError(f"{volume.case_id} has no label; evaluate labeled cases only.")
     start = time.perf_counter()
     try:
         prediction = segment(volume, reference, network)

@@ -17,7 +17,14 @@ from medsemi.data.manifest import MANIFEST_TAG
 from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume
 from medsemi.errors import ConfigError
-from medsemi.evaluation.evaluate import Inference, References, decide, evaluate_cases, segmenter
+from medsemi.evaluation.evaluate import (
+    Inference,
+    References,
+    decide,
+    evaluate_cases,
+    refuse_unscorable,
+    segmenter,
+)
 from medsemi.evaluation.metrics import ScoreSummary
 from medsemi.methods.method import Method
 from medsemi.parts.components import largest_component
@@ -31,6 +38,8 @@ from medsemi.training.tracking import Tracker
 from medsemi.training.trainer import amp_type
 
 logger = logging.getLogger(__name__)
+
+_SCORES = ("cases.csv", "summary.json")
 
 
 class EvaluationStage:
@@ -109,7 +118,9 @@ class EvaluationStage:
 
         Raises:
             CheckpointError: if the training is not finished.
-            ConfigError: if the folder holds the scores of another manifest, which would be lost.
+            ConfigError: if the folder holds the scores of another manifest, which would be lost, or
+                there is no such metric.
+            DataError: if there is no case, or one has no label or does not fit it.
             MedsemiError: if another process works in the folder.
         """
         with occupied(self.output_dir):
@@ -118,8 +129,9 @@ class EvaluationStage:
     def _run(self) -> dict[str, ScoreSummary]:
         self._refuse_other_scores()
         networks = self._networks()
+        refuse_unscorable(self.references.volumes, self.extra_metrics)
+        self._remove_scores()
         self.tracker.start(-1, self.device)  # an evaluation begins anew, with other scores
-        shutil.rmtree(self.output_dir / "extremes", ignore_errors=True)
         try:
             summaries = evaluate_cases(
                 networks,
@@ -153,6 +165,12 @@ class EvaluationStage:
                     f"{self.output_dir} holds the scores of another manifest; give another"
                     " --results_dir, or the manifest of those."
                 )
+
+    def _remove_scores(self) -> None:
+        """Those of an earlier evaluation would stand under the record of this one if it fails."""
+        shutil.rmtree(self.output_dir / "extremes", ignore_errors=True)
+        for name in _SCORES:
+            (self.output_dir / name).unlink(missing_ok=True)
 
     def _networks(self) -> dict[str, nn.Module]:
         if self.method is None:

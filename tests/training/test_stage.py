@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 
 from medsemi.batch import Batch, Sub
 from medsemi.data.manifest import MANIFEST_TAG
-from medsemi.errors import ConfigError
+from medsemi.errors import CheckpointError, ConfigError, MedsemiError
 from medsemi.evaluation.protocol import WindowInference
 from medsemi.methods.supervised import Supervised
 from medsemi.training.checkpoint import save_weights
@@ -71,6 +72,49 @@ def test_an_evaluation_leaves_nothing_of_the_one_before_it(tmp_path: Path) -> No
         names = [row.name for row in History(tmp_path / "scores" / "history.csv").read()]
         assert len(names) == len(set(names)) > 0
         assert not left.exists()
+
+
+RESULTS = ("cases.csv", "summary.json", "extremes/worst_b.png")
+
+
+def test_an_evaluation_that_fails_leaves_no_scores_of_the_one_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would stand under its record, and go to MLflow with it."""
+    save_weights(tmp_path / "student.pt", nn.Conv3d(1, 2, 1))
+    stage(tmp_path, "first").run()
+    (tmp_path / "scores" / "extremes").mkdir()
+    (tmp_path / "scores" / "extremes" / "worst_b.png").write_bytes(b"")
+    sent: list[str] = []
+    monkeypatch.setattr(Tracker, "log_file", lambda _, path, *__: sent.append(path.name))
+    failing = stage(tmp_path, "first")
+    failing.tracker.stage = "again"
+    failing.inference = lambda *_: torch.full((1, 2, *EDGES), torch.nan)
+    with pytest.raises(CheckpointError, match="not finite"):
+        failing.run()
+    assert json.loads((tmp_path / "scores" / "run.json").read_text())["stage"] == "again"
+    assert not [name for name in RESULTS if (tmp_path / "scores" / name).exists()]
+    assert not {"cases.csv", "summary.json"} & set(sent)
+
+
+@pytest.mark.parametrize("mistake", ["metric", "no cases", "no label"])
+def test_an_evaluation_that_is_refused_leaves_the_one_before_it(
+    tmp_path: Path, mistake: str
+) -> None:
+    save_weights(tmp_path / "student.pt", nn.Conv3d(1, 2, 1))
+    stage(tmp_path, "first").run()
+    folder = tmp_path / "scores"
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    asked = {"extra_metrics": ["no_metric"]} if mistake == "metric" else {}
+    refused = stage(tmp_path, "first", **asked)
+    refused.tracker.stage = "again"
+    if mistake == "no cases":
+        refused.volumes.clear()
+    if mistake == "no label":
+        refused.volumes[0].label = None
+    with pytest.raises(MedsemiError):
+        refused.run()
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
 def test_the_average_is_scored_and_deployed_where_there_is_one(tmp_path: Path) -> None:
