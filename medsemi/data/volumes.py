@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path, PurePath
-from types import BuiltinFunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from monai.transforms import Compose, Spacingd
 from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
+from medsemi.data.code_digest import class_digest, code_digest
 from medsemi.data.manifest import Case
 from medsemi.data.windows import foreground_counts
 from medsemi.errors import DataError, ManifestError
@@ -195,7 +196,7 @@ _TEXTS = (slice, range, complex, bytes, torch.dtype, torch.device, np.dtype, Pur
 
 
 def describe(value: object) -> object:
-    """Describe a transform by class and settings, recursively, for the key of the cache.
+    """Describe a transform by class, code and settings, recursively, for the key of the cache.
 
     Two transforms with equal settings, and no others, have equal descriptions; random state is left
     out, because the transforms in front of the cache are deterministic.
@@ -227,19 +228,41 @@ def _describe_object(value: object, inner: Callable[[object], object]) -> object
     if isinstance(value, partial):
         return [inner(part) for part in (value.func, value.args, value.keywords)]
     if isinstance(value, MethodType):
-        return [value.__func__.__qualname__, inner(value.__self__)]
-    name = getattr(value, "__qualname__", type(value).__qualname__)
-    if name.endswith("<lambda>"):
-        raise DataError("a lambda in the transforms has no description; write a function instead.")
+        return [inner(value.__func__), inner(value.__self__)]
+    if isinstance(value, FunctionType):
+        return _describe_function(value, inner)
     if isinstance(value, (np.random.RandomState, np.ufunc, type, BuiltinFunctionType)):
-        return name if hasattr(value, "__qualname__") else getattr(value, "__name__", name)
+        return _name(value)
     settings = _settings(value)
     if settings is None:
         raise DataError(
-            f"the settings of a {name} in the transforms cannot be read; write a function or a class"
-            " in its place."
+            f"the settings of a {type(value).__qualname__} in the transforms cannot be read; write a"
+            " function or a class in its place."
         )
-    return {"class": name, "settings": {k: inner(v) for k, v in settings.items() if k != "R"}}
+    return {
+        "class": _name(type(value)),
+        "code": class_digest(type(value)),
+        "settings": {k: inner(v) for k, v in settings.items() if k != "R"},
+    }
+
+
+def _describe_function(value: FunctionType, inner: Callable[[object], object]) -> object:
+    if value.__name__ == "<lambda>":
+        raise DataError("a lambda in the transforms has no description; write a function instead.")
+    return {
+        "function": _name(value),
+        "code": code_digest(value.__code__),
+        "defaults": [inner(value.__defaults__), inner(value.__kwdefaults__)],
+        "closure": [inner(cell.cell_contents) for cell in value.__closure__ or ()],
+        "settings": inner(vars(value)),
+    }
+
+
+def _name(value: object) -> str:
+    """Module and name of what has a name, else of its class."""
+    named = value if hasattr(value, "__name__") else type(value)
+    name = getattr(named, "__qualname__", None) or getattr(named, "__name__", "")
+    return f"{getattr(named, '__module__', None) or ''}.{name}"
 
 
 def _settings(value: object) -> dict[str, object] | None:

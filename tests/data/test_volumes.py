@@ -6,8 +6,10 @@ import json
 import operator
 import pickle
 import resource
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -189,6 +191,66 @@ class Scale:
 def test_settings_of_every_kind_are_told_apart(one: object, other: object, again: object) -> None:
     assert json.dumps(describe(one)) != json.dumps(describe(other))
     assert json.dumps(describe(one)) == json.dumps(describe(again))
+
+
+def defined(source: str, module: str = "own") -> Callable[..., Any]:
+    """What a user's module would hold as `norm` after an edit."""
+    names: dict[str, Any] = {"__name__": module, "np": np}
+    exec(source, names)  # noqa: S102 - as an import would
+    return names["norm"]
+
+
+SCALING = """
+def made({}):
+    def norm(image{}):
+        return [voxel * {} for voxel in image]
+    return norm
+norm = made({})
+"""
+CLASS = """
+class Norm:
+    def __call__(self, data):
+        return {}
+norm = Norm()
+"""
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("def norm(x): return x * 2", "def norm(x): return x * 3"),
+        ("def norm(x): return x * 2", "def norm(x): return x * 2.0"),
+        ("def norm(x): return x * 2", "def norm(x): return x + 2"),
+        ("def norm(x): return np.abs(x)", "def norm(x): return np.sign(x)"),
+        ("def norm(x): return [v * 2 for v in x]", "def norm(x): return [v * 3 for v in x]"),
+        ("def norm(x, by=2): return x * by", "def norm(x, by=3): return x * by"),
+        ("def norm(x, *, by=2): return x * by", "def norm(x, *, by=3): return x * by"),
+        (SCALING.format("by", "", "by", 2), SCALING.format("by", "", "by", 3)),
+        (CLASS.format("data"), CLASS.format("None")),
+        (CLASS.format("data") + "norm = norm.__call__", CLASS.format("0") + "norm = norm.__call__"),
+    ],
+)
+def test_what_a_user_edits_is_told_apart(one: str, other: str) -> None:
+    """The name stays, and no setting tells of it."""
+    before, after, again = (
+        json.dumps(describe(Compose([Lambdad("image", func=defined(source))])))
+        for source in (one, other, one)
+    )
+    assert before != after
+    assert before == again
+
+
+@pytest.mark.parametrize(
+    "source", ["def norm(x): return x", CLASS.format("data"), "class norm: ..."]
+)
+def test_the_same_name_in_another_module_is_another_one(source: str) -> None:
+    one, other = (json.dumps(describe(defined(source, module))) for module in ("own", "other"))
+    assert one != other
+
+
+def test_a_function_that_calls_itself_is_described() -> None:
+    source = "def made():\n    def norm(x): return norm(x)\n    return norm\nnorm = made()"
+    assert json.dumps(describe(defined(source))) == json.dumps(describe(defined(source)))
 
 
 def test_what_hides_its_settings_is_refused() -> None:
