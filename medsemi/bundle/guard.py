@@ -243,6 +243,7 @@ def _first_mistake(command: Command) -> str:
 def _other_mistake(command: Command) -> str:
     """What a linter of files cannot know: a part of the steps below 0, whose sum would run, and one process."""
     from medsemi.bundle.merged import merge
+    from medsemi.bundle.preparation import preparation_mistake
 
     tree = merge(command.config_files, command.overrides, command.meta_file).tree
     for name in ("pretrain_steps", "train_steps"):
@@ -250,7 +251,7 @@ def _other_mistake(command: Command) -> str:
             return f"{name} is {tree[name]}; give 0 or more."
     if "world_size" in tree and "RANK" not in os.environ:
         return "multi_gpu.yaml is for several processes: start it with torchrun --nproc_per_node=N -m monai.bundle run."
-    return ""
+    return preparation_mistake(tree)
 
 
 def _command(given: dict[str, Any]) -> Command:

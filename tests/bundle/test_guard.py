@@ -121,6 +121,20 @@ def test_steps_below_zero_are_refused_where_their_sum_is_not(
     assert capsys.readouterr().err == "train_steps is -3; give 0 or more.\n"
 
 
+@pytest.mark.usefixtures("restored")
+def test_a_preparation_that_no_prediction_takes_is_refused(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bundle / "configs/train.yaml").write_text(
+        f"{CONFIG}spacing: null\npreparation: {{spacing: '@spacing'}}\n"
+    )
+    start_as(monkeypatch, bundle, "run", "--config_file=configs/train.yaml", "--spacing", "2.0")
+    with pytest.raises(SystemExit):
+        guard.check_run()
+    told = "'spacing' is 2.0; it needs three lengths above 0, in mm, or null.\n"
+    assert capsys.readouterr().err == told
+
+
 def test_error_for_people_ends_a_run_with_one_sentence(bundle: Path) -> None:
     done = run_bundle(bundle, "--seed=13")
     assert done.returncode == 2
