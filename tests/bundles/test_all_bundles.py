@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from monai.bundle import ConfigParser
 
 from medsemi.bundle.layout import check_layout
 from medsemi.bundle.lint import lint_bundle
@@ -49,6 +50,20 @@ def test_the_model_zoo_would_take_its_files(bundle: Path) -> None:
 def test_an_inference_compares_its_preparation_with_the_training(bundle: Path) -> None:
     described = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text())
     assert "$check_weights(@weights)" in described["initialize"]
+
+
+@pytest.mark.parametrize("place", ["", "images"])
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_an_inference_finds_images_in_a_folder_of_any_name(
+    bundle: Path, tmp_path: Path, place: str
+) -> None:
+    folder = tmp_path / "[1] scans" / place
+    folder.mkdir(parents=True)
+    (folder / "a.nii.gz").touch()
+    files = [bundle / "configs" / f"{name}.yaml" for name in ("common", "inference")]
+    parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in files]))
+    parser["dataset_dir"] = str(tmp_path / "[1] scans")
+    assert parser.get_parsed_content("images") == [str(folder / "a.nii.gz")]
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
