@@ -196,6 +196,9 @@ def _check_node(tree: Mapping[str, Any], path: str, node: object) -> Iterator[st
         yield from _check_references(tree, path, node)
         if path.rpartition(SEPARATOR)[2] != "_desc_":
             yield from _check_text(tree, node)
+    elif isinstance(node, tuple):  # of the command line, quoted or not
+        items = ",".join(map(str, node))
+        yield f"`{items}` was read as a tuple; write [{items}]."
     elif not isinstance(node, (list, int, float, type(None))):
         yield f"`{node}` was read as a {type(node).__name__}; quote it."
 

@@ -229,6 +229,15 @@ def test_an_override_does_not_take_the_place_of_a_component(tmp_path: Path) -> N
     assert "network::filters" in finding.sentence
 
 
+def test_numbers_with_commas_are_a_list_in_brackets(tmp_path: Path) -> None:
+    """The command line makes a tuple of them, quoted or not."""
+    text = "job: '@rate'\nrate: [1, 2]\n" + RUN
+    (finding,) = lint_text(tmp_path, text, rate=(96, 96, 80))
+    assert finding.sentence == "`96,96,80` was read as a tuple; write [96,96,80]."
+    first, _ = lint_text(tmp_path, text, rate=[(1, 2), (3, 4)])
+    assert (first.key, first.sentence[-12:]) == ("rate::0", "write [1,2].")
+
+
 def test_none_is_the_name_of_a_choice_where_one_stood(tmp_path: Path) -> None:
     text = "job: '@rate'\nrate: published\n" + RUN
     assert lint_text(tmp_path, text, rate="none") == []
