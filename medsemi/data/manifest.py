@@ -262,7 +262,9 @@ def _parse_entry(entry: object, patterns: Mapping[str, str], role: str, origin: 
             f"{where}: {case_id!r} is no usable case id; use letters, digits, '-', '_' and '.'."
         )
     where = f"{where}, case {case_id!r}"
-    patient = _text(fields, "patient", where) if "patient" in fields else case_id
+    patient = _text(fields, "patient", where).strip() if "patient" in fields else case_id
+    if not patient:
+        raise ManifestError(f"{where}: 'patient' is empty; name whose it is, or leave the key out.")
     image = _path(fields, patterns, "image", case_id, where)
     label = _path(fields, patterns, "label", case_id, where)
     if image is None:

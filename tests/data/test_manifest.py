@@ -78,6 +78,8 @@ def test_digest_ignores_key_order_and_prose_and_sees_roles_order_and_paths() -> 
         ({"unlabeled": ["b"]}, "'b' is listed twice"),
         ({"unlabeled": [{"case": "c", "image": "images/a.nii.gz"}]}, "belongs to two cases"),
         ({"test": [{"case": "e", "patient": "a"}]}, "'a' is in two subsets"),
+        ({"test": [{"case": "e", "patient": " a "}]}, "'a' is in two subsets"),
+        ({"test": [{"case": "e", "patient": " "}]}, "'patient' is empty; name whose it is"),
         ({"name": None}, "'name' is missing"),
         ({"name": 3}, "'name' must be text"),
         ({"classes": None}, "at least two label values"),
