@@ -21,10 +21,8 @@ from medsemi.data.manifest import Case, Manifest, save_manifest
 from medsemi.errors import DataError
 
 LABELS = "pseudo_labels"
-RECORDS, MADE = (
-    "records",
-    "labels",
-)  # folders of a labeling: what is known of each label, and the label
+# Folders of a labeling: what is known of each label, and the label.
+RECORDS, MADE = "records", "labels"
 
 
 @dataclass(frozen=True)

@@ -140,28 +140,26 @@ def changed_since(folder: Path) -> tuple[list[str], int]:
     changed = [
         name
         for name, output in sorted(written.items())
-        if name in found and not _holds(found[name], *output)
+        if name in found and not (found[name].is_file() and described(found[name]) == output)
     ]
     return changed, len(found.keys() - written.keys())
 
 
-def _written(record: Mapping[str, Any] | None) -> dict[str, tuple[int, str]]:
-    """Size and SHA-256 of each output by name; none where the record is damaged."""
-    try:
-        outputs = record["outputs"] if record else []
-        return {each["file"]: (each["bytes"], each["sha256"]) for each in outputs}
-    except (KeyError, TypeError):
-        return {}
-
-
-def _holds(path: Path, size: int, sha256: str) -> bool:
-    if not path.is_file() or path.stat().st_size != size:
-        return False
+def described(path: Path) -> dict[str, Any]:
+    """What a record says of an output: `file`, `bytes` and `sha256`."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        digest = hashlib.sha256()
         while block := file.read(_BLOCK):
             digest.update(block)
-    return digest.hexdigest() == sha256
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _written(record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The outputs of a record by name; none where it is damaged."""
+    try:
+        return {output["file"]: output for output in (record["outputs"] if record else [])}
+    except (KeyError, TypeError):
+        return {}
 
 
 def same_record(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:

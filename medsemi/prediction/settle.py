@@ -291,9 +291,9 @@ def _commit(run: Run, case: Case, folder: Path, record: dict[str, Any]) -> None:
     if run.dropped.is_set():
         discard(folder)
         return
-    changed, added = changed_since(case_folder(run.out, case.case_id))
-    kept = run.out / KEPT / f"{case.case_id}-{_stamp()}" if changed or added else None
     try:
+        changed, added = changed_since(case_folder(run.out, case.case_id))
+        kept = run.out / KEPT / f"{case.case_id}-{_stamp()}" if changed or added else None
         commit(
             folder,
             folder.parent,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 from medsemi.atomic import write_atomically
 from medsemi.prediction.case import Case, Segmentation, Volume
 from medsemi.prediction.codes import CaseRefused, Finding
+from medsemi.prediction.ledger import described
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
 from medsemi.prediction.outputs.dicom_seg import Kind, write_seg
@@ -92,7 +92,7 @@ def write_case(
             _write_volumes(folder, case, measures, fingerprint)
         if "preview" in options.outputs:
             _draw(folder, case, volume, segmentation, model)
-        outputs = tuple(_describe(path) for path in sorted(folder.iterdir()))
+        outputs = tuple(described(path) for path in sorted(folder.iterdir()))
     return Written(
         outputs=outputs,
         findings=(*findings, *missing),
@@ -172,11 +172,3 @@ def _draw(
     for name, draw in (("preview.png", draw_preview), ("structures.png", draw_structures)):
         with write_atomically(folder / name) as path:
             draw(path, case, volume, segmentation, model)
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
