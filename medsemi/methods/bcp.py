@@ -39,6 +39,9 @@ from medsemi.parts.teacher import (
     update_teacher,
 )
 
+# Axes of the windows -> loss of the pre-training in the authors' scripts for slices and for volumes.
+PRETRAINING_LOSS = {2: "regions", 3: "mixed"}
+
 
 def run_separately(network: nn.Module, *inputs: Tensor, passes: int) -> Tensor:
     """Run `network` on the concatenated inputs, in one pass or in one pass per input.
@@ -199,7 +202,7 @@ class CopyPastePretraining(Method):
         network: nn.Module,
         *,
         hole_ratio: float = 2 / 3,
-        loss: Literal["mixed", "regions"] = "mixed",
+        loss: Literal["mixed", "regions"] | None = None,
         dice: str = "linear",
     ) -> None:
         """Own the network.
@@ -208,14 +211,16 @@ class CopyPastePretraining(Method):
             network: returns logits (batch, classes, *space).
             hole_ratio: edge of the box by edge of the window.
             loss: `mixed` takes the loss over the whole mixed label (left atrium, pancreas),
-                `regions` adds those of the box and of its outside (cardiac).
+                `regions` adds those of the box and of its outside (cardiac). None is what the
+                published scripts have for windows of that many axes: `regions` in 2D, `mixed`
+                in 3D.
             dice: `linear` or `squared`, see `medsemi.parts.losses`.
 
         Raises:
             ConfigError: if an option is out of its range.
         """
         super().__init__()
-        check_choice(("mixed", "regions"), loss=loss)
+        check_choice(("mixed", "regions", None), loss=loss)
         check_range(0, 1, hole_ratio=hole_ratio)
         self.student = network
         self.hole_ratio, self.loss = hole_ratio, loss
@@ -232,7 +237,7 @@ class CopyPastePretraining(Method):
         image = mix(*halves(batch.labeled.image), outside)
         label = mix(*halves(batch.labeled.label), outside)
         regions = {"mixed": torch.ones_like(outside)}
-        if self.loss == "regions":
+        if (self.loss or PRETRAINING_LOSS[outside.dim()]) == "regions":
             regions = {"outside": outside, "inside": ~outside}
         terms = region_losses(self.student(image), label, regions, self.dice)
         return LossTerms(terms, dict.fromkeys(terms, 0.5))

@@ -189,6 +189,19 @@ def test_pretraining_learns_the_label_of_each_voxel_that_is_shown(
     assert found.weights == dict.fromkeys(expected, 0.5)
 
 
+def test_pretraining_learns_slices_and_volumes_as_the_published_scripts_do() -> None:
+    def terms(axes: int) -> set[str]:
+        space = (6,) * axes
+        image = torch.rand(4, 1, *space)
+        labeled = Sub(image, torch.zeros(4, *space, dtype=torch.uint8), IDS)
+        nothing = Sub(image[:0], None, ())
+        box = Box((1,) * axes, (4,) * axes)
+        return set(CopyPastePretraining(Spy())(Batch(labeled, nothing), box, 0).terms)
+
+    assert terms(2) == {"dice_outside", "ce_outside", "dice_inside", "ce_inside"}
+    assert terms(3) == {"dice_mixed", "ce_mixed"}
+
+
 @pytest.mark.parametrize(("size", "expected"), [(1, ([0], [0])), (3, ([0, 1], [1, 2]))])
 def test_halves_are_of_equal_size(size: int, expected: tuple[list[int], list[int]]) -> None:
     first, second = halves(torch.arange(size))

@@ -126,8 +126,8 @@ def test_the_numbers_of_classes_must_agree() -> None:
         method(windows, method.draw(windows, torch.Generator()), 0)
 
 
-def test_the_loss_of_the_pretraining_is_one_of_two() -> None:
-    with pytest.raises(ConfigError, match="loss is 'region'; take mixed or regions"):
+def test_the_loss_of_the_pretraining_is_a_known_one() -> None:
+    with pytest.raises(ConfigError, match="loss is 'region'; take mixed, regions or None"):
         build_pretraining("bcp", UNet2D(filters=2), options={"loss": "region"})
 
 
