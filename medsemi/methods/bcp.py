@@ -25,11 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from medsemi.batch import Batch
-from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
 from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.components import hard_labels, start_component_filter
-from medsemi.parts.copy_paste import Box, draw_box, halves, mix, outside_mask
+from medsemi.parts.copy_paste import Box, check_pairs, draw_box, halves, mix, outside_mask
 from medsemi.parts.losses import dice_form, region_losses
 from medsemi.parts.teacher import (
     BUFFER_RULES,
@@ -126,12 +125,7 @@ class BCP(Method):
                 ones differ in number.
         """
         image, _, windows = both_halves(batch)
-        labeled, unlabeled = len(image), len(windows)
-        if (labeled + 1) // 2 != (unlabeled + 1) // 2:
-            raise ConfigError(
-                f"labeled_windows is {labeled} and unlabeled_windows is {unlabeled};"
-                " copy-paste pairs them, so give both the same number."
-            )
+        check_pairs(len(image), len(windows))
         return draw_box(image.shape[2:], self.hole_ratio, generator)
 
     def forward(self, batch: Batch, draws: Box, step: int) -> LossTerms:

@@ -28,7 +28,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,8 @@ from medsemi.parts.teacher_rules import TeacherRule, check_teacher_rule
 from medsemi.parts.two_networks import NetworkPair
 from medsemi.parts.ucf_mix import Exchange, UCFMix
 from medsemi.parts.uncertainty import mean_entropy
-from medsemi.parts.views import FrequencyViews, OnView, ViewDraw
+from medsemi.parts.view_students import ViewStudents
+from medsemi.parts.views import FrequencyViews, ViewDraw
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,7 @@ class CFCNet(Method):
             self.teacher: nn.Module = NetworkPair(frozen_copy(network), frozen_copy(network_high))
         else:
             self.teacher = frozen_copy(network)
-        self.students = NetworkPair(
-            OnView(network, self.views, "low"), OnView(network_high, self.views, "high")
-        )
+        self.students = ViewStudents(network, network_high, self.views)
         self.teacher_rule, self.low_share, self.deploy = teacher_rule, low_share, deploy
         self.ema_decay, self.ema_buffers, self.confidence = ema_decay, ema_buffers, confidence
         self.consistency_weight, self.rampup_steps = consistency_weight, rampup_steps
@@ -165,16 +164,6 @@ class CFCNet(Method):
             self.pseudo_loss = partial(
                 hard_target_loss, dice_weight=dice_weight, min_voxels=min_voxels
             )
-
-    @property
-    def student_low(self) -> OnView:
-        """The student of the low view."""
-        return cast(OnView, self.students.first)
-
-    @property
-    def student_high(self) -> OnView:
-        """The student of the high view."""
-        return cast(OnView, self.students.second)
 
     def draw(self, batch: Batch, generator: torch.Generator) -> CFCDraws:
         """Draw how the views of each window are mixed, and blocks where they are random.
@@ -196,13 +185,13 @@ class CFCNet(Method):
         count = len(labeled)
         image = labeled if batch.unlabeled is None else torch.cat([labeled, batch.unlabeled.image])
         views = self.views.apply(image, draws.views)
-        logits = self.student_low.network(views[0]), self.student_high.network(views[1])
+        logits = self.students.low.network(views[0]), self.students.high.network(views[1])
 
         given, orders = [z[:count] for z in logits], draws.block_order
         terms, weights = self.supervision(given, label)
         monitors: dict[str, Tensor] = {}
         if self.full_view_supervision != 0.0:
-            student = (self.student_low, self.student_high)[step % 2].network
+            student = (self.students.low, self.students.high)[step % 2].network
             terms["full_view"] = self.labeled_loss(student(labeled), label)
             weights["full_view"] = self.full_view_supervision
         if self.mix_labeled != 0.0:
@@ -285,7 +274,7 @@ class CFCNet(Method):
         """Exchange the most uncertain blocks of two views; return which, and what students say."""
         exchange = self.mix.choose(doubts[0], doubts[1], order)
         low, high = exchange.apply(views[0], views[1])
-        return exchange, (self.student_low.network(low), self.student_high.network(high))
+        return exchange, (self.students.low.network(low), self.students.high.network(high))
 
     def learn(
         self, logits: Sequence[Tensor], targets: Sequence[Tensor], keep: Tensor | None = None
@@ -296,7 +285,7 @@ class CFCNet(Method):
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards what its rule names."""
-        low, high = self.student_low.network, self.student_high.network
+        low, high = self.students.low.network, self.students.high.network
         decay, buffers = warmed_up(self.ema_decay, step), self.ema_buffers
         if isinstance(self.teacher, NetworkPair):
             update_teacher(self.teacher.first, low, decay, buffers)
@@ -329,8 +318,7 @@ class CFCNet(Method):
     @property
     def networks(self) -> Mapping[str, nn.Module]:
         """The students, each on its own fixed view, their mean, and the teacher on the window."""
-        students = {"student_low": self.student_low, "student_high": self.student_high}
-        return {**students, "students": self.students, "teacher": self.teacher}
+        return {**self.students.networks, "teacher": self.teacher}
 
     @property
     def inference_network(self) -> nn.Module:

@@ -19,17 +19,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from medsemi.batch import Batch
-from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
 from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.components import hard_labels, start_component_filter
-from medsemi.parts.copy_paste import Box, draw_box, halves, mix, outside_mask
+from medsemi.parts.copy_paste import Box, check_pairs, draw_box, halves, mix, outside_mask
 from medsemi.parts.label_agreement import label_agreement
 from medsemi.parts.losses import dice_form, region_losses
 from medsemi.parts.teacher import (
@@ -38,8 +37,8 @@ from medsemi.parts.teacher import (
     frozen_copy,
     update_common_teacher,
 )
-from medsemi.parts.two_networks import NetworkPair
-from medsemi.parts.views import FrequencyViews, OnView, ViewDraw
+from medsemi.parts.view_students import ViewStudents
+from medsemi.parts.views import FrequencyViews, ViewDraw
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +100,11 @@ class FrequencyCopyPaste(Method):
         check_range(0, pseudo_weight=pseudo_weight)
         self.views = views or FrequencyViews()
         self.teacher = frozen_copy(network)
-        self.students = NetworkPair(
-            OnView(network, self.views, "low"), OnView(copy.deepcopy(network), self.views, "high")
-        )
+        self.students = ViewStudents(network, copy.deepcopy(network), self.views)
         self.hole_ratio, self.pseudo_weight = hole_ratio, pseudo_weight
         self.ema_decay, self.ema_buffers = ema_decay, ema_buffers
         self.component_filter, self.connectivity = component_filter, connectivity
         self.dice, self.deploy = dice_form(dice), deploy
-
-    @property
-    def student_low(self) -> OnView:
-        """The student of the low view."""
-        return cast(OnView, self.students.first)
-
-    @property
-    def student_high(self) -> OnView:
-        """The student of the high view."""
-        return cast(OnView, self.students.second)
 
     def draw(self, batch: Batch, generator: torch.Generator) -> PasteDraws:
         """Draw the box and how the views of each window are mixed.
@@ -127,14 +114,11 @@ class FrequencyCopyPaste(Method):
                 ones differ in number.
         """
         image, _, windows = both_halves(batch)
-        labeled, unlabeled = len(image), len(windows)
-        if (labeled + 1) // 2 != (unlabeled + 1) // 2:
-            raise ConfigError(
-                f"labeled_windows is {labeled} and unlabeled_windows is {unlabeled};"
-                " copy-paste pairs them, so give both the same number."
-            )
+        check_pairs(len(image), len(windows))
         box = draw_box(image.shape[2:], self.hole_ratio, generator)
-        return PasteDraws(box, self.views.draw(labeled + unlabeled, image.ndim - 2, generator))
+        return PasteDraws(
+            box, self.views.draw(len(image) + len(windows), image.ndim - 2, generator)
+        )
 
     def forward(self, batch: Batch, draws: PasteDraws, step: int) -> LossTerms:
         """Return Dice and cross entropy of both students, apart for true and for pseudo-labels.
@@ -146,7 +130,7 @@ class FrequencyCopyPaste(Method):
         outside = outside_mask(draws.box, labeled.shape[2:], labeled.device)
         pseudo = self.pseudo_labels(unlabeled)
         views = self.views.apply(torch.cat([labeled, unlabeled]), draws.views)
-        students = {"low": self.student_low.network, "high": self.student_high.network}
+        students = {"low": self.students.low.network, "high": self.students.high.network}
         logits = {
             band: student(paste(view[: len(labeled)], view[len(labeled) :], outside))
             for (band, student), view in zip(students.items(), views, strict=True)
@@ -191,7 +175,7 @@ class FrequencyCopyPaste(Method):
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards the mean of both students."""
-        students = [(s.network, 0.5) for s in (self.student_low, self.student_high)]
+        students = [(s.network, 0.5) for s in (self.students.low, self.students.high)]
         update_common_teacher(self.teacher, students, self.ema_decay, self.ema_buffers)
 
     def train(self, mode: bool = True) -> FrequencyCopyPaste:
@@ -209,8 +193,7 @@ class FrequencyCopyPaste(Method):
     @property
     def networks(self) -> Mapping[str, nn.Module]:
         """The students, each on its own fixed view, their mean, and the teacher on the window."""
-        students = {"student_low": self.student_low, "student_high": self.student_high}
-        return {**students, "students": self.students, "teacher": self.teacher}
+        return {**self.students.networks, "teacher": self.teacher}
 
     @property
     def inference_network(self) -> nn.Module:

@@ -117,3 +117,16 @@ def halves(windows: Tensor) -> tuple[Tensor, Tensor]:
     """Split windows into two halves of equal size; an odd one in the middle is in both."""
     half = (len(windows) + 1) // 2
     return windows[:half], windows[-half:]
+
+
+def check_pairs(labeled: int, unlabeled: int) -> None:
+    """Refuse numbers of labeled and unlabeled windows whose halves cannot be pasted by pairs.
+
+    Raises:
+        ConfigError: which names both.
+    """
+    if (labeled + 1) // 2 != (unlabeled + 1) // 2:
+        raise ConfigError(
+            f"labeled_windows is {labeled} and unlabeled_windows is {unlabeled};"
+            " copy-paste pairs them, so give both the same number."
+        )

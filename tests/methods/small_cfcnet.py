@@ -46,7 +46,7 @@ def run(net: CFCNet, given: Batch, step: int = 0):
 
 
 def students(net: CFCNet) -> tuple[nn.Module, nn.Module]:
-    return net.student_low.network, net.student_high.network
+    return net.students.low.network, net.students.high.network
 
 
 def moved(net: nn.Module, seed: int, scale: float = 0.3) -> None:

@@ -63,8 +63,8 @@ def test_all_three_start_as_one_network() -> None:
 
 def test_the_terms_by_their_formulas() -> None:
     net, given = method(), batch()
-    moved(net.student_low, 1)
-    moved(net.student_high, 2)
+    moved(net.students.low, 1)
+    moved(net.students.high, 2)
     draws = drawn(net, given)
     terms = net(given, draws, 0).terms
     n = 2
@@ -89,8 +89,8 @@ def test_the_terms_by_their_formulas() -> None:
 def test_the_mix_shows_exchanged_views_and_asks_for_the_same_label() -> None:
     """With every block exchanged, each student sees the view of the other one."""
     net, given = method(mix=UCFMix(blocks=2, share=1.0)), batch()
-    moved(net.student_low, 1)
-    moved(net.student_high, 2)
+    moved(net.students.low, 1)
+    moved(net.students.high, 2)
     draws = drawn(net, given)
     term = net(given, draws, 0).terms["mix"]
     image = torch.cat([given.labeled.image, given.unlabeled.image])
@@ -138,12 +138,12 @@ def test_students_take_gradients_and_the_teacher_none() -> None:
 
 def test_a_pseudo_label_teaches_one_student_alone() -> None:
     net, given = method(), batch()
-    moved(net.student_high, 2)
+    moved(net.students.high, 2)
     draws = drawn(net, given)
     image = torch.cat([given.labeled.image, given.unlabeled.image])
     view_low, view_high = (v[2:] for v in net.views.apply(image, draws.views))
     net(given, draws, 0).terms["cross"].backward()
-    found = gradients(net.student_low)
+    found = gradients(net.students.low)
     net.zero_grad()
     low, high = students(net)
     (foreground_loss(low(view_low), hard_labels(high(view_high)), min_voxels=1) / 2).backward()
@@ -158,7 +158,7 @@ def test_without_consistency_it_is_supervised_training_on_views() -> None:
     terms = net(given, draws, 0)
     assert set(terms.terms) == {"supervised"}
     terms.total.backward()
-    found = gradients(net.student_low), gradients(net.student_high)
+    found = gradients(net.students.low), gradients(net.students.high)
     net.zero_grad()
     alone = Batch(given.labeled)
     few = ViewDraw(draws.views.alpha[:2], draws.views.beta[:2], draws.views.anchor)
@@ -172,11 +172,11 @@ def test_without_consistency_it_is_supervised_training_on_views() -> None:
 def test_a_mix_without_weight_costs_no_pass() -> None:
     calls: list[int] = []
     net = method(mix_weight=0.0)
-    net.student_low.network.register_forward_hook(lambda *_: calls.append(1))
+    net.students.low.network.register_forward_hook(lambda *_: calls.append(1))
     run(net, batch())
     assert len(calls) == 1
     net = method(mix_weight=0.5)
-    net.student_low.network.register_forward_hook(lambda *_: calls.append(1))
+    net.students.low.network.register_forward_hook(lambda *_: calls.append(1))
     run(net, batch())
     assert len(calls) == 3
 
@@ -220,7 +220,7 @@ def test_the_teacher_answers_alike_in_both_modes() -> None:
     net = CFCNet(network(dropout=0.5), rampup_steps=12_000)
     image = batch().unlabeled.image
     assert torch.equal(net.train().teacher(image), net.eval().teacher(image))
-    assert net.train().student_low.network.training
+    assert net.train().students.low.network.training
     assert not net.teacher.training
     assert net.inference_network is net.networks["teacher"] is net.teacher
 
@@ -228,13 +228,13 @@ def test_the_teacher_answers_alike_in_both_modes() -> None:
 def test_students_are_scored_on_their_own_view() -> None:
     net, image = method(), batch().unlabeled.image
     low, high = net.views.apply(image, net.views.fixed(len(image), 3))
-    assert torch.equal(net.networks["student_low"](image), net.student_low.network(low))
-    assert torch.equal(net.networks["student_high"](image), net.student_high.network(high))
+    assert torch.equal(net.networks["student_low"](image), net.students.low.network(low))
+    assert torch.equal(net.networks["student_high"](image), net.students.high.network(high))
 
 
 def test_both_students_are_deployed_as_the_mean_of_their_probabilities() -> None:
     net, image = method(deploy="students"), batch().unlabeled.image
-    moved(net.student_high, 2)
+    moved(net.students.high, 2)
     assert net.inference_network is net.networks["students"]
     low, high = (net.networks[f"student_{band}"](image) for band in ("low", "high"))
     mean = (low.softmax(1) + high.softmax(1)) / 2
@@ -271,7 +271,7 @@ def test_an_empty_pseudo_label_has_no_dice() -> None:
 
 def test_supervision_on_the_plain_window_alternates() -> None:
     net, given = method(full_view_supervision=0.5), batch()
-    moved(net.student_high, 2)
+    moved(net.students.high, 2)
     for step, student in enumerate(students(net)):
         terms = run(net, given, step)
         expected = foreground_loss(student(given.labeled.image), given.labeled.label)

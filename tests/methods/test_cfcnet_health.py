@@ -176,7 +176,7 @@ def test_the_teacher_keeps_up_with_its_students(axes: int) -> None:
     # What the constructor refuses: students of two starts under one mean. This test must see it.
     method = CFCNet(copy.deepcopy(start), mix_weight=0.0, rampup_steps=STEPS * 2 // 5)
     apart = pretrained(axes, labeled, seed=5)
-    method.student_high.network.load_state_dict(apart.state_dict())
+    method.students.high.network.load_state_dict(apart.state_dict())
     train(method, STEPS, labeled, unlabeled, seed=1)
     broken = scores(method, test)
     assert gap(broken) < -0.05

@@ -24,7 +24,7 @@ def method(**settings: object) -> CFCNet:
     net = CFCNet(network(), **{"mix": UCFMix(blocks=2), "rampup_steps": 0, **settings})
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for p in (*net.student_low.parameters(), *net.student_high.parameters()):
+        for p in (*net.students.low.parameters(), *net.students.high.parameters()):
             p.add_(0.3 * torch.randn(p.shape, generator=generator))
     return net
 
@@ -33,7 +33,7 @@ def run(net: CFCNet, given: Batch):
     draws = net.draw(given, torch.Generator().manual_seed(3))
     image = torch.cat([given.labeled.image, given.unlabeled.image])
     views = net.views.apply(image, draws.views)
-    students = net.student_low.network, net.student_high.network
+    students = net.students.low.network, net.students.high.network
     return net(given, draws, 0), draws, views, students
 
 
@@ -109,7 +109,7 @@ def test_what_mixing_labeled_windows_costs_is_declared() -> None:
     def count(name: str, windows: int) -> None:
         seen[name] += windows
 
-    for name, member in (("student", net.student_low.network), ("teacher", net.teacher)):
+    for name, member in (("student", net.students.low.network), ("teacher", net.teacher)):
         member.register_forward_pre_hook(lambda _, inputs, n=name: count(n, len(inputs[0])))
     run(net, given)
     # `run` itself asks nobody; views are made without a network.

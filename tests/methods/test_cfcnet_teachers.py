@@ -20,7 +20,7 @@ network, batch, method, run = SMALL.network, SMALL.batch, SMALL.method, SMALL.ru
 def filled(rule: str, step: int) -> CFCNet:
     """Students of constant weights 1 and 3, teachers of 0, after one update."""
     net = method(teacher_rule=rule, ema_decay=0.9)
-    for part, value in ((net.student_low, 1.0), (net.student_high, 3.0), (net.teacher, 0.0)):
+    for part, value in ((net.students.low, 1.0), (net.students.high, 3.0), (net.teacher, 0.0)):
         for p in part.parameters():
             p.data.fill_(value)
     net.after_step(step)

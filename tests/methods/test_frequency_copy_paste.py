@@ -34,8 +34,8 @@ def batch() -> Batch:
 def seen_by(method: FrequencyCopyPaste, given: Batch) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
     members = {
-        "low": method.student_low.network,
-        "high": method.student_high.network,
+        "low": method.students.low.network,
+        "high": method.students.high.network,
         "teacher": method.teacher,
     }
     for name, member in members.items():
@@ -72,13 +72,13 @@ def test_the_seam_of_the_box_is_in_no_view() -> None:
 def test_the_terms_by_their_formulas() -> None:
     method, given = FrequencyCopyPaste(network(), component_filter=False), batch()
     with torch.no_grad():
-        for p in method.student_high.parameters():
+        for p in method.students.high.parameters():
             p.add_(0.1)
     terms = method(given, DRAWS, 0)
     pseudo = (method.teacher(given.unlabeled.image).argmax(1)).to(torch.uint8)
     both = torch.cat([given.labeled.image, given.unlabeled.image])
     views = method.views.apply(both, DRAWS.views)
-    students = method.student_low.network, method.student_high.network
+    students = method.students.low.network, method.students.high.network
     label = given.labeled.label
     expected = torch.tensor(0.0)
     for student, view in zip(students, views, strict=True):
@@ -113,8 +113,8 @@ def test_the_filter_takes_small_components_from_pseudo_labels_alone() -> None:
 def test_the_teacher_follows_the_mean_without_warm_up() -> None:
     method = FrequencyCopyPaste(network(), ema_decay=0.9)
     for part, value in (
-        (method.student_low, 1.0),
-        (method.student_high, 3.0),
+        (method.students.low, 1.0),
+        (method.students.high, 3.0),
         (method.teacher, 0.0),
     ):
         for p in part.parameters():
