@@ -17,11 +17,11 @@ def background_of(values: NDArray[np.float32], intensity: Intensity) -> float:
     return float(values.min()) if intensity.background is None else intensity.background
 
 
-def prepare(image: Tensor, values: NDArray[np.float32], intensity: Intensity) -> Tensor:
-    """Clip and normalize a volume in place.
+def normalize(image: Tensor, values: NDArray[np.float32], intensity: Intensity) -> Tensor:
+    """Normalize a volume in place.
 
     Args:
-        image: float32 of any shape, in source units; overwritten.
+        image: float32 of any shape, in source units, clipped already; overwritten.
         values: the volume on its source grid, from which mean and SD, or least and
             greatest, are taken: what was filled in
             beside a tilted stack does not count.
@@ -30,8 +30,6 @@ def prepare(image: Tensor, values: NDArray[np.float32], intensity: Intensity) ->
     Returns:
         `image`.
     """
-    if intensity.clip is not None:
-        image.clamp_(*intensity.clip)
     if intensity.norm == "zscore":
         mean, sd = _mean_and_sd(values, intensity.clip)
         image.sub_(mean).div_(max(sd, LEAST_SD))

@@ -32,7 +32,7 @@ from medsemi.prediction.bundle_network import load_network
 from medsemi.prediction.case import Case, Grid, Segmentation, Volume
 from medsemi.prediction.codes import CaseRefused, Finding, RunStopped
 from medsemi.prediction.geometry import matching_axes, orthogonal_grid, working_grid
-from medsemi.prediction.intensity import background_of, prepare
+from medsemi.prediction.intensity import background_of, normalize
 from medsemi.prediction.ladder import (
     USABLE,
     WORKSPACE,
@@ -135,8 +135,9 @@ class Segmenter:
         with clock.measure("resample"):
             values, intensity = task.volume.values, self._model.intensity
             background = background_of(values, intensity)
-            image = to_working(values, task.grid, task.working, background, held)
-            image = prepare(image, values, intensity)
+            grids = task.grid, task.working
+            image = to_working(values, *grids, background, held, intensity.clip)
+            image = normalize(image, values, intensity)
         classes, number = len(self._model.labels) + 1, len(self.networks)
         assemblers = {
             name: LabelAssembler(

@@ -7,6 +7,7 @@ borders that lie between working voxels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,11 +33,13 @@ def to_working(
     working: Grid,
     background: float,
     device: torch.device,
+    clip: tuple[float, float] | None = None,
 ) -> Tensor:
     """Interpolate an image linearly at the voxel centers of the working grid.
 
     Nothing is smoothed before, also where the working grid is coarser: networks are trained on images
-    that MONAI's `Spacingd` resamples in the same way.
+    that MONAI's `Spacingd` resamples in the same way. Values are clipped before that, as in training,
+    so that a voxel which is half bone is half of the greatest value and not all of it.
 
     Args:
         values: indexed (column, row, slice), on `source`.
@@ -44,6 +47,7 @@ def to_working(
         working: grid with the planes of the source, see `working_grid`.
         background: value of working voxels that do not touch the source, as beside a tilted stack.
         device: of the result.
+        clip: least and greatest value, in source units; None does not clip.
 
     Returns:
         float32 of shape `working.shape`, a copy on `device`. Where voxels of the two grids coincide,
@@ -53,6 +57,8 @@ def to_working(
         ValueError: if the planes of the grids are not parallel.
     """
     order = matching_axes(working, source)
+    least, greatest = clip or (-math.inf, math.inf)
+    background = min(max(background, least), greatest)
     output = torch.empty(working.shape, dtype=torch.float32, device=device)
     planes = output.permute(order)
     mapping = _plane_map(working, order, source, STACK_AXES, device)
@@ -63,6 +69,8 @@ def to_working(
         here = depth.of(at)
         first, stop = int(here.lower.min()), int(here.upper.max()) + 1
         slab = torch.from_numpy(np.array(values.T[first:stop], order="C")).to(device)
+        if clip is not None:
+            slab.clamp_(least, greatest)
         sampled = mapping.sample(here.blend(slab, first), at.astype(float), mapping.whole)
         outside = mapping.outside(at.astype(float))
         planes[int(at[0]) : int(at[-1]) + 1] = sampled.masked_fill_(outside, background)

@@ -1,4 +1,4 @@
-"""Clipping and normalization of values."""
+"""Normalization of values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from medsemi.prediction.intensity import background_of, prepare
+from medsemi.prediction.intensity import background_of, normalize
 from medsemi.prediction.model import Intensity
 
 VALUES = np.asfortranarray(np.random.default_rng(2).normal(4000, 300, (9, 8, 7)), dtype=np.float32)
@@ -16,7 +16,9 @@ VALUES = np.asfortranarray(np.random.default_rng(2).normal(4000, 300, (9, 8, 7))
 
 def prepared(intensity: Intensity, values: np.ndarray[Any, Any] = VALUES) -> np.ndarray[Any, Any]:
     image = torch.from_numpy(values.copy())
-    result = prepare(image, values, intensity)
+    if intensity.clip is not None:
+        image.clamp_(*intensity.clip)
+    result = normalize(image, values, intensity)
     assert result is image
     array: np.ndarray[Any, Any] = result.numpy()
     return array
@@ -24,7 +26,6 @@ def prepared(intensity: Intensity, values: np.ndarray[Any, Any] = VALUES) -> np.
 
 def test_none_leaves_the_values() -> None:
     assert np.array_equal(prepared(Intensity()), VALUES)
-    assert np.array_equal(prepared(Intensity((3900, 4100))), VALUES.clip(3900, 4100))
 
 
 @pytest.mark.parametrize("clip", [None, (3900.0, 4100.0)])
@@ -37,7 +38,7 @@ def test_zscore_has_mean_0_and_sd_1(clip: tuple[float, float] | None) -> None:
 def test_zscore_takes_the_statistics_of_the_source() -> None:
     """What is filled in beside a tilted stack is no part of the scan."""
     image = torch.full((3, 3, 3), 4300.0)
-    result = prepare(image, VALUES, Intensity(norm="zscore"))
+    result = normalize(image, VALUES, Intensity(norm="zscore"))
     expected = (4300 - VALUES.mean(dtype=float)) / VALUES.std(dtype=float)
     assert result.numpy() == pytest.approx(expected, rel=1e-4)
 
@@ -61,9 +62,9 @@ def test_background() -> None:
 def test_minmax_maps_the_volume_to_0_to_1() -> None:
     values = np.array([2.0, 4.0, 12.0], np.float32)
     image = torch.tensor([2.0, 7.0, 12.0])
-    result = prepare(image, values, Intensity(norm="minmax"))
+    result = normalize(image, values, Intensity(norm="minmax"))
     torch.testing.assert_close(result, torch.tensor([0.0, 0.5, 1.0]))
-    clipped = prepare(torch.tensor([2.0, 7.0, 12.0]), values, Intensity((2.0, 7.0), "minmax"))
+    clipped = normalize(torch.tensor([2.0, 7.0, 7.0]), values, Intensity((2.0, 7.0), "minmax"))
     torch.testing.assert_close(clipped, torch.tensor([0.0, 1.0, 1.0]))
-    flat = prepare(torch.full((3,), 5.0), np.full(3, 5, np.float32), Intensity(norm="minmax"))
+    flat = normalize(torch.full((3,), 5.0), np.full(3, 5, np.float32), Intensity(norm="minmax"))
     torch.testing.assert_close(flat, torch.zeros(3))

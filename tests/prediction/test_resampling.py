@@ -198,6 +198,20 @@ def test_a_larger_working_grid_is_filled_with_background() -> None:
     assert torch.equal(image, expected)
 
 
+def test_values_are_clipped_before_they_are_interpolated() -> None:
+    """As bundles prepare a scan for training: a voxel half of bone is half of the clipped value."""
+    values = np.zeros((4, 4, 4), np.float32)
+    values[2:] = 1500.0
+    affine = np.diag([0.5, 1.0, 1.0, 1.0])
+    affine[0, 3] = -1.0
+    grids = Grid((4, 4, 4), np.eye(4)), Grid((12, 4, 4), affine)
+    image = to_working(values, *grids, -1024.0, CPU, clip=(-200.0, 300.0))
+    expected = to_working(values.clip(-200, 300), *grids, -200.0, CPU)
+    assert torch.equal(image, expected)
+    assert 150.0 in image.unique()
+    assert values.max() == 1500.0
+
+
 def test_the_image_is_a_copy_and_may_be_read_only() -> None:
     values = np.zeros((4, 5, 6), np.float32)
     values.flags.writeable = False
