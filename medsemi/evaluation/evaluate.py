@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +28,7 @@ from medsemi.evaluation.metrics import (
     summarize_patients,
 )
 from medsemi.evaluation.protocol import labels_from
+from medsemi.parts.modes import evaluated
 
 Inference = Callable[[Tensor, nn.Module], Tensor]
 Postprocess = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -264,7 +264,7 @@ def segmenter(
         # A copy, because torch warns about memory maps that cannot be written to.
         inputs = torch.from_numpy(np.array(volume.image, dtype=np.float32))[None].to(device)
         autocast = torch.autocast(device.type, dtype=amp_dtype, enabled=amp_dtype is not None)
-        with torch.inference_mode(), autocast, evaluating(network.to(device)):
+        with torch.inference_mode(), autocast, evaluated(network.to(device)):
             probabilities = inference(inputs, network)
         # One number is enough: NaN and infinity do not vanish from a sum.
         if not torch.isfinite(probabilities.sum()):
@@ -276,22 +276,6 @@ def segmenter(
         return labels if postprocess is None else postprocess(labels)
 
     return segment
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode for a while; a teacher may live in train mode, with parts in another.
-
-    Args:
-        network: left in the modes that it was in.
-    """
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _score(

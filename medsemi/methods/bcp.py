@@ -129,7 +129,7 @@ class BCP(Method):
         return draw_box(image.shape[2:], self.hole_ratio, generator)
 
     def forward(self, batch: Batch, draws: Box, step: int) -> LossTerms:
-        """Return the four terms of each mix; true labels weigh 1/2, pseudo-labels half of that."""
+        """Return the four terms of each mix; pseudo-labels weigh `pseudo_weight` of true labels."""
         (image_a, image_b), (label_a, label_b), (unlabeled_a, unlabeled_b) = map(
             halves, both_halves(batch)
         )

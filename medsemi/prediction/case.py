@@ -201,7 +201,7 @@ class Segmentation:
             or a view of it where the stack is regular.
         agreement: Dice of student and teacher for each label name; empty where the model holds one
             network. None for a label that both leave empty.
-        memory_mode: 0 to 5, see `medsemi.prediction.network`.
+        memory_mode: 0 to 4, see `medsemi.prediction.ladder`.
         seconds: of `resample`, `network` and `back`.
         findings: W08, W16, W21.
         probabilities: float16 (labels + background, column, row, slice) where asked for, else None.

@@ -20,6 +20,7 @@ from medsemi.evaluation.evaluate import Inference, evaluate_cases
 from medsemi.evaluation.overlay import draw_overlay
 from medsemi.evaluation.protocol import labels_from
 from medsemi.methods.method import Method
+from medsemi.parts.modes import evaluated
 from medsemi.training.checkpoint import save_weights
 from medsemi.training.health import LARGEST_GAP, teacher_gap
 from medsemi.training.tracking import Tracker
@@ -126,10 +127,8 @@ class Validation:
             labels = {}
             for name, network in networks.items():
                 image = torch.from_numpy(np.array(volume.image))[None].to(device)
-                with torch.inference_mode():
-                    labels[name] = (
-                        labels_from(self.inference(image, network.eval()))[0].cpu().numpy()
-                    )
+                with torch.inference_mode(), evaluated(network):
+                    labels[name] = labels_from(self.inference(image, network))[0].cpu().numpy()
             path = self.output_dir / "overlays" / f"{volume.case_id}_step_{step:06d}.png"
             draw_overlay(path, volume, labels, f"{volume.case_id}, step {step}")
             self.tracker.log_file(path, "overlays")

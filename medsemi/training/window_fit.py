@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medsemi.errors import ConfigError
-from medsemi.evaluation.evaluate import evaluating
+from medsemi.parts.modes import evaluated
 
 
 def refuse_unfit(
@@ -98,7 +98,7 @@ def told_classes(network: nn.Module, shape: Sequence[int], device: torch.device)
     """
     devices = [device] if device.type == "cuda" else []
     # A training must be the same whether it was asked or not.
-    with torch.no_grad(), evaluating(network), torch.random.fork_rng(devices):
+    with torch.no_grad(), evaluated(network), torch.random.fork_rng(devices):
         # Not called but its forward: a compiled network would be compiled for this one window.
         output = network.forward(torch.zeros(1, *shape, device=device))
     return int(output.shape[1]) if isinstance(output, Tensor) else None

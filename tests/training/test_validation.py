@@ -7,10 +7,12 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from medsemi.data.volumes import Volume
 from medsemi.methods.bcp import BCP
 
 SMALL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_training.py"))))
@@ -66,3 +68,19 @@ def test_the_last_step_is_validated_too(tmp_path: Path) -> None:
     scores = Scores(0.5, 0.5, 0.5)
     validated(tmp_path, scores, steps=5, interval=2)
     assert scores.steps == [2, 4, 5]
+
+
+def test_pictures_leave_each_network_in_its_mode(tmp_path: Path) -> None:
+    for name, values in (("image", np.random.rand(1, 8, 8, 8)), ("label", np.zeros((8, 8, 8)))):
+        np.save(
+            tmp_path / f"{name}.npy", values.astype(np.float32 if name == "image" else np.uint8)
+        )
+    case = Volume("case", tmp_path / "image.npy", tmp_path / "label.npy", np.eye(4))
+    quiet = SimpleNamespace(log_file=lambda *_: None)
+    network, teacher = toy().train(), toy().eval()
+    given = {"volumes": [case], "interval": 1, "tracker": quiet, "pictures": 1}
+    drawing = validation(tmp_path, **given)
+    drawing._draw({"student": network, "teacher": teacher}, 1, torch.device("cpu"))
+    assert list((tmp_path / "overlays").glob("case_step_*.png"))
+    assert all(module.training for module in network.modules())
+    assert not any(module.training for module in teacher.modules())
