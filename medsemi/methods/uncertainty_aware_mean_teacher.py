@@ -26,7 +26,8 @@ from medsemi.errors import ConfigError
 from medsemi.methods.method import LossTerms, Method, Passes, both_halves
 from medsemi.parts.checked_options import check_choice, check_range
 from medsemi.parts.entropy import mean_log_probability, voxel_entropy
-from medsemi.parts.losses import dice_form, labeled_losses, probabilities, region_mean
+from medsemi.parts.foreground_loss import soft_target_loss
+from medsemi.parts.losses import dice_form, labeled_losses, probabilities
 from medsemi.parts.modes import dropping_out, has_dropout
 from medsemi.parts.noise import add_noise, draw_seeds
 from medsemi.parts.ramps import sigmoid_ramp
@@ -119,7 +120,7 @@ class UncertaintyAwareMeanTeacher(Method):
 
         terms = labeled_losses(logits[: len(image)], label, self.dice)
         weights = dict.fromkeys(terms, 0.5)
-        terms["consistency"] = certain_difference(logits[len(image) :], target, certain)
+        terms["consistency"] = soft_target_loss(logits[len(image) :], target, certain)
         weights["consistency"] = self.consistency_weight * ramp
         monitors = {"mask": certain.float().mean(), "uncertainty": uncertainty.mean()}
         return LossTerms(terms, weights, monitors)
@@ -146,14 +147,3 @@ class UncertaintyAwareMeanTeacher(Method):
     def inference_network(self) -> nn.Module:
         """The student in the authors' code; the teacher where `deploy` says so."""
         return self.networks[self.deploy]
-
-
-def certain_difference(logits: Tensor, target: Tensor, certain: Tensor) -> Tensor:
-    """Return the squared difference, averaged over classes and certain voxels; 0 without any.
-
-    Args:
-        logits: shape (batch, classes, *space).
-        target: probabilities of the same shape.
-        certain: shape (batch, *space), bool.
-    """
-    return region_mean((probabilities(logits) - target).square().mean(1), certain)

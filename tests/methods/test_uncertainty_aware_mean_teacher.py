@@ -12,9 +12,9 @@ from medsemi.batch import Batch, Sub
 from medsemi.errors import ConfigError
 from medsemi.methods.uncertainty_aware_mean_teacher import (
     UncertaintyAwareMeanTeacher,
-    certain_difference,
 )
 from medsemi.parts.entropy import voxel_entropy
+from medsemi.parts.foreground_loss import soft_target_loss
 
 
 def batch() -> Batch:
@@ -36,16 +36,16 @@ def test_the_reference_number(reference_logits) -> None:
     a, b = reference_logits.a, reference_logits.b
     certain = voxel_entropy(a.log_softmax(1)) < 0.75 * math.log(2)
     assert certain.float().mean().item() == pytest.approx(0.35)
-    loss = certain_difference(a, b.softmax(1), certain)
+    loss = soft_target_loss(a, b.softmax(1), certain)
     assert loss.item() == pytest.approx(0.26520045, abs=1e-6)
 
 
 def test_all_certain_is_the_mean_teacher_and_none_is_zero(reference_logits) -> None:
     a, b = reference_logits.a.float().requires_grad_(), reference_logits.b.float()
     everywhere = torch.ones(2, 4, 5, dtype=torch.bool)
-    loss = certain_difference(a, b.softmax(1), everywhere)
+    loss = soft_target_loss(a, b.softmax(1), everywhere)
     assert loss.item() == pytest.approx(0.1847691, abs=1e-6)
-    nothing = certain_difference(a, b.softmax(1), ~everywhere)
+    nothing = soft_target_loss(a, b.softmax(1), ~everywhere)
     nothing.backward()
     assert nothing.item() == 0.0
     assert torch.equal(a.grad, torch.zeros_like(a))

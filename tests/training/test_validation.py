@@ -71,10 +71,9 @@ def test_the_last_step_is_validated_too(tmp_path: Path) -> None:
 
 
 def test_pictures_leave_each_network_in_its_mode(tmp_path: Path) -> None:
-    for name, values in (("image", np.random.rand(1, 8, 8, 8)), ("label", np.zeros((8, 8, 8)))):
-        np.save(
-            tmp_path / f"{name}.npy", values.astype(np.float32 if name == "image" else np.uint8)
-        )
+    generator = np.random.default_rng(0)
+    np.save(tmp_path / "image.npy", generator.random((1, 8, 8, 8), np.float32))
+    np.save(tmp_path / "label.npy", np.zeros((8, 8, 8), np.uint8))
     case = Volume("case", tmp_path / "image.npy", tmp_path / "label.npy", np.eye(4))
     quiet = SimpleNamespace(log_file=lambda *_: None)
     network, teacher = toy().train(), toy().eval()
