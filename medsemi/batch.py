@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,22 +17,25 @@ class Sub:
         label: uint8 class indices, shape (batch, *space); None for unlabeled cases, whose labels
             are never read.
         case_ids: the case of each window.
+        square_voxels: whether quarter turns in the plane of the first two axes keep what is seen in
+            every window, because its voxels are as long as wide.
     """
 
     image: Tensor
     label: Tensor | None
     case_ids: tuple[str, ...]
+    square_voxels: bool = True
 
     def to(self, device: torch.device) -> Sub:
         """Return the same windows on `device`, copied without blocking where memory is pinned."""
         image = self.image.to(device, non_blocking=True)
         label = None if self.label is None else self.label.to(device, non_blocking=True)
-        return Sub(image, label, self.case_ids)
+        return replace(self, image=image, label=label)
 
     def pin_memory(self) -> Sub:
         """Return the same windows in page-locked memory (called by the data loader)."""
         label = None if self.label is None else self.label.pin_memory()
-        return Sub(self.image.pin_memory(), label, self.case_ids)
+        return replace(self, image=self.image.pin_memory(), label=label)
 
 
 @dataclass(frozen=True, slots=True)

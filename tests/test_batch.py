@@ -42,6 +42,14 @@ def test_pinning_asks_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Batch(LABELED).pin_memory().unlabeled is None
 
 
+def test_the_shape_of_voxels_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda one: one)
+    oblong = dataclasses.replace(LABELED, square_voxels=False)
+    assert LABELED.to(torch.device("cpu")).square_voxels
+    assert not oblong.to(torch.device("cpu")).square_voxels
+    assert not oblong.pin_memory().square_voxels
+
+
 def test_a_batch_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         LABELED.label = None  # type: ignore[misc]

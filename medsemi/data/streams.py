@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from medsemi.batch import Batch, Sub
 from medsemi.data.geometry import Geometry, turned_axes, window_cutter
 from medsemi.data.stretching import changed, draw_change, stretched
-from medsemi.data.windows import FLIP_RULES, draw_foreground, draw_window
+from medsemi.data.windows import FLIP_RULES, draw_foreground, draw_window, has_square_voxels
 from medsemi.errors import ConfigError
 from medsemi.seeds import derive_seed
 
@@ -182,7 +182,8 @@ class StepStream(Dataset[Batch]):
             if role == "labeled":
                 labels.append(torch.from_numpy(np.ascontiguousarray(data["label"])))
         stacked = torch.stack(labels) if labels else None
-        return Sub(torch.stack(images), stacked, tuple(v.case_id for v in volumes))
+        square = all(has_square_voxels(volume.spacing) for volume in volumes)
+        return Sub(torch.stack(images), stacked, tuple(v.case_id for v in volumes), square)
 
     def _window(
         self, volume: Windowed, probability: float, generator: np.random.Generator
@@ -192,11 +193,10 @@ class StepStream(Dataset[Batch]):
         shape, center = volume.image.shape[1:], None
         if probability:
             center = draw_foreground(volume.label, volume.foreground_counts, probability, generator)
-        draw = draw_window(shape, self.window, self.flip_rule, generator, center)
-        matrix = None
+        spacing, matrix = volume.spacing, None
+        draw = draw_window(shape, self.window, self.flip_rule, generator, center, spacing)
         if self.geometry is not None:
-            spacing = turned_axes(volume.spacing, draw.turns)
-            matrix = self.geometry.draw(spacing, generator)
+            matrix = self.geometry.draw(turned_axes(spacing, draw.turns), generator)
         cut = window_cutter(draw, self.window, matrix)
         data: dict[str, Any] = {"image": cut(volume.image)}
         if volume.label is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLIP_RULES = ("published", "symmetric", "all", "none")
+NEARLY_EQUAL = 1.05  # ratio of two spacings up to which a voxel passes for square
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ def draw_window(
     flip_rule: str,
     generator: np.random.Generator,
     center: Sequence[int] | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> WindowDraw:
     """Draw where and how a window is cut from a volume.
 
@@ -45,10 +47,11 @@ def draw_window(
         flip_rule: `published` always mirrors one of the first two axes, so that only mirrored
             anatomy is seen; `symmetric` mirrors each of them with probability one half, `all` every
             axis (turns stay in the plane of the first two); `none` neither turns nor mirrors. Where
-            the window is not square in that plane, turns are half ones.
+            the window or its voxels are not square in that plane, turns are half ones.
         generator: where all numbers come from.
         center: voxel of the volume that the middle of the window is put on, as far as the volume
             (or the padded one) allows; None draws the place.
+        spacing: edge lengths of a voxel in mm; None takes voxels for square.
 
     Returns:
         The draw; drawn places are uniform over the volume, or over the padded one where any axis of it
@@ -58,7 +61,7 @@ def draw_window(
     each axis is drawn too.
     """
     turns = 0 if flip_rule == "none" else int(generator.integers(4))
-    if window[0] != window[1]:
+    if window[0] != window[1] or not (spacing is None or has_square_voxels(spacing)):
         turns -= turns % 2  # a quarter turn would bring axes of another length, or spacing, there
     flips = _draw_flips(flip_rule, len(shape), generator)
     space = (shape[1], shape[0], *shape[2:]) if turns % 2 else tuple(shape)
@@ -75,6 +78,15 @@ def draw_window(
             for wish, pad, last in zip(wished, padding, limits, strict=True)
         )
     return WindowDraw(turns, flips, corner)
+
+
+def has_square_voxels(spacing: Sequence[float]) -> bool:
+    """Whether a quarter turn in the plane of the first two axes keeps what is seen, within 5 %.
+
+    Args:
+        spacing: edge lengths of a voxel in mm.
+    """
+    return max(spacing[:2]) <= NEARLY_EQUAL * min(spacing[:2])
 
 
 def turned_voxel(

@@ -99,10 +99,11 @@ class FixMatch(Method):
         count, space = len(unlabeled), unlabeled.shape[2:]
         intensity = self.views.draw(count, generator)
         boxes = draw_boxes(count, space, generator, probability=self.cutout)
-        still = (Turn((False,) * len(space)),) * count
-        return StrongDraws(
-            intensity, boxes, draw_turns(count, space, generator) if self.turns else still
-        )
+        turns = (Turn((False,) * len(space)),) * count
+        if self.turns:
+            square = batch.unlabeled is not None and batch.unlabeled.square_voxels
+            turns = draw_turns(count, space, generator, square_voxels=square)
+        return StrongDraws(intensity, boxes, turns)
 
     def forward(self, batch: Batch, draws: StrongDraws, step: int) -> LossTerms:
         """Return the labeled terms, and the loss of the strong views where the network is sure."""

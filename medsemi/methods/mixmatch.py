@@ -135,7 +135,10 @@ class MixMatch(Method):
         """Draw turns, strong views, partners and shares."""
         labeled, _, unlabeled = both_halves(batch)
         count, space = len(unlabeled), unlabeled.shape[2:]
-        turns = [draw_turns(count, space, generator) for _ in range(self.guesses)]
+        square = batch.unlabeled is not None and batch.unlabeled.square_voxels
+        turns = [
+            draw_turns(count, space, generator, square_voxels=square) for _ in range(self.guesses)
+        ]
         strong = [self.views.draw(count, generator) for _ in turns] if self.views else []
         total = len(labeled) + self.guesses * count
         partner = torch.randperm(total, generator=generator).tolist()

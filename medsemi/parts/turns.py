@@ -22,13 +22,26 @@ class Turn:
     quarters: int = 0
 
 
-def draw_turns(count: int, space: Sequence[int], generator: torch.Generator) -> tuple[Turn, ...]:
+def draw_turns(
+    count: int,
+    space: Sequence[int],
+    generator: torch.Generator,
+    *,
+    square_voxels: bool = True,
+) -> tuple[Turn, ...]:
     """Draw a turn per sample, uniformly.
 
     Quarter turns are in the plane of the first two axes, which in a stack of slices is the slice:
-    the third may have other voxels. Where these two differ in length there are flips alone.
+    the third may have other voxels. Where these two differ in length, or in the edges of their
+    voxels, there are flips alone.
+
+    Args:
+        count: of samples.
+        space: spatial shape of a window, in voxels.
+        generator: where all numbers come from.
+        square_voxels: whether voxels are as long as wide in that plane, see `Sub`.
     """
-    quarters = 4 if space[0] == space[1] else 1
+    quarters = 4 if square_voxels and space[0] == space[1] else 1
     flips = torch.randint(2, (count, len(space)), generator=generator).bool().tolist()
     turned = torch.randint(quarters, (count,), generator=generator).tolist()
     return tuple(Turn(tuple(f), q) for f, q in zip(flips, turned, strict=True))

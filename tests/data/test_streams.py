@@ -136,14 +136,14 @@ def test_the_geometry_is_told_the_spacing_of_the_turned_window(tmp_path: Path) -
     rising = np.arange(12, dtype=np.float32).reshape(1, 12, 1, 1).repeat(12, 2).repeat(12, 3)
     np.save(tmp_path / "image.npy", rising)
     np.save(tmp_path / "label.npy", np.ones((12, 12, 12), np.uint8))
-    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    affine = np.diag([1.0, 1.04, 3.0, 1.0])
     volume = Volume("a", tmp_path / "image.npy", tmp_path / "label.npy", affine)
     asked, turned = Asked(), set()
     made = stream([volume], labeled_windows=1, unlabeled_windows=0, geometry=asked)
     for step in range(20):
         window = made[step].labeled.image[0, 0]
         straight = window[0, 0, 0] != window[1, 0, 0]
-        assert asked.spacings[-1] == ((1.0, 2.0, 3.0) if straight else (2.0, 1.0, 3.0))
+        assert asked.spacings[-1] == ((1.0, 1.04, 3.0) if straight else (1.04, 1.0, 3.0))
         turned.add(bool(straight))
     assert turned == {True, False}
 
@@ -226,3 +226,22 @@ def test_off_is_the_default_and_changes_no_batch(volumes: list[Volume]) -> None:
     assert batch.labeled.case_ids == ("2", "0")
     assert int(batch.labeled.label.sum()) == 506
     assert float(batch.unlabeled.image.double().sum()) == pytest.approx(755.3569233417511, rel=1e-9)
+
+
+def test_anatomy_of_oblong_voxels_is_not_stretched(volumes: list[Volume]) -> None:
+    """Values that grow along the second axis alone still do in every window."""
+    folder = volumes[0].image_file.parent
+    np.save(folder / "ramp.npy", np.broadcast_to(np.arange(1.0, 12)[:, None], (1, 12, 11, 10)))
+    square = Volume("square", folder / "ramp.npy", volumes[0].label_file, np.eye(4))
+    oblong = Volume(
+        "oblong", folder / "ramp.npy", volumes[0].label_file, np.diag([1.2, 0.8, 0.8, 1])
+    )
+    settings = {"labeled_windows": 1, "unlabeled_windows": 1, "seed": 0, "window": (5, 5, 5)}
+    grows = {}
+    for one in (square, oblong):
+        made = StepStream([one], [one], **settings)
+        assert made[0].unlabeled.square_voxels == made[0].labeled.square_voxels == (one is square)
+        images = [made[step].labeled.image[0, 0] for step in range(30)]
+        grows[one.case_id] = [bool((image.diff(dim=0) == 0).all()) for image in images]
+    assert all(grows["oblong"])
+    assert not all(grows["square"])

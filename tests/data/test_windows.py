@@ -183,3 +183,32 @@ def test_a_window_that_is_not_square_is_turned_by_halves_alone() -> None:
         for n in range(40)
     ]
     assert {draw.turns for draw in draws} == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("spacing", "turns"),
+    [
+        ((1.2, 0.8, 0.8), {0, 2}),
+        ((0.8, 1.2), {0, 2}),
+        ((0.8, 0.8, 3.0), {0, 1, 2, 3}),
+        ((0.8, 0.83, 3.0), {0, 1, 2, 3}),
+    ],
+)
+def test_voxels_that_are_not_square_are_turned_by_halves_alone(
+    spacing: tuple[float, ...], turns: set[int]
+) -> None:
+    """A quarter turn of a sagittal head of 1.2 x 0.8 x 0.8 mm would stretch it 1.5 times."""
+    shape, window = (20, 24, 24)[: len(spacing)], (8, 8, 8)[: len(spacing)]
+    for rule in ("published", "symmetric", "all"):
+        randoms = [np.random.default_rng(seed) for seed in range(60)]
+        draws = [draw_window(shape, window, rule, random, spacing=spacing) for random in randoms]
+        assert {draw.turns for draw in draws} == turns
+        assert {axis for draw in draws for axis in draw.flips} >= {0, 1}
+
+
+def test_square_voxels_change_no_draw() -> None:
+    for seed in range(30):
+        with_it, without = (np.random.default_rng(seed) for _ in range(2))
+        draw = draw_window((9, 8, 7), (4, 4, 4), "all", with_it, spacing=(1.25, 1.25, 3.0))
+        assert draw == draw_window((9, 8, 7), (4, 4, 4), "all", without)
+        assert with_it.bit_generator.state == without.bit_generator.state

@@ -83,3 +83,13 @@ def test_the_weight_is_the_published_one_after_the_ramp() -> None:
     draws = method.draw(data, torch.Generator())
     weights = [method(data, draws, step).weights["pseudo"] for step in (0, 10)]
     assert weights == pytest.approx([0.0067379, 1.0], abs=1e-6)
+
+
+def test_windows_of_oblong_voxels_are_mirrored_and_never_turned_by_a_quarter() -> None:
+    method, data = FixMatch(network(), rampup_steps=0, turns=True), batch()
+    oblong = dataclasses.replace(
+        data, unlabeled=dataclasses.replace(data.unlabeled, square_voxels=False)
+    )
+    for one, expected in ((data, {0, 1, 2, 3}), (oblong, {0})):
+        draws = [method.draw(one, torch.Generator().manual_seed(seed)) for seed in range(30)]
+        assert {turn.quarters for drawn in draws for turn in drawn.turns} == expected

@@ -138,3 +138,13 @@ def test_the_ramp_is_linear_and_alignment_needs_classes() -> None:
 def test_class_frequencies() -> None:
     probability = torch.tensor([[0.25, 0.75], [0.75, 0.25]]).view(2, 2, 1, 1)
     torch.testing.assert_close(class_frequencies(probability), torch.tensor([0.5, 0.5]))
+
+
+def test_windows_of_oblong_voxels_are_mirrored_and_never_turned_by_a_quarter() -> None:
+    net, data = method(), batch()
+    oblong = dataclasses.replace(
+        data, unlabeled=dataclasses.replace(data.unlabeled, square_voxels=False)
+    )
+    for one, expected in ((data, {0, 1, 2, 3}), (oblong, {0})):
+        draws = [net.draw(one, torch.Generator().manual_seed(seed)) for seed in range(30)]
+        assert {by.quarters for drawn in draws for row in drawn.turns for by in row} == expected

@@ -45,3 +45,13 @@ def test_no_turn_exchanges_a_slice_axis_with_one_of_the_plane() -> None:
     for one in draw_turns(50, (4, 4, 2), generator):
         assert turn(window, [one]).flatten().sort().values.equal(window.flatten())
         assert {abs(int(a - b)) for a, b in turn(window, [one])[0].flatten(0, 1)} == {1}
+
+
+def test_windows_of_oblong_voxels_have_no_quarter_turn() -> None:
+    generator, other = (torch.Generator().manual_seed(0) for _ in range(2))
+    oblong = draw_turns(100, (8, 8, 8), generator, square_voxels=False)
+    assert {one.quarters for one in oblong} == {0}
+    assert len({one.flips for one in oblong}) == 8
+    assert draw_turns(9, (8, 8), other) == draw_turns(
+        9, (8, 8), torch.Generator().manual_seed(0), square_voxels=True
+    )
