@@ -21,14 +21,14 @@ from medsemi.data.headers import (
     refuse_channels,
 )
 from medsemi.data.label_values import distinct_values, refuse_other_values
-from medsemi.data.leaks import Seen, refuse_copies
+from medsemi.data.leaks import Seen, files_agreement, refuse_copies
 from medsemi.data.likeness import thumbnail
 from medsemi.data.manifest import ROLES, Case, Manifest
 from medsemi.data.reading import read_volume
 from medsemi.errors import DataError, ManifestError
 
 _CACHE_NAME = "checked_volumes.json"
-_CACHE_VERSION = 3
+_CACHE_VERSION = 4
 # Test files are opened by no training; see `check_all_data`.
 _TRAINING_ROLES = ("labeled", "unlabeled", "validation")
 # A label map has at most 256 values; more are not worth keeping to say that some are wrong.
@@ -98,7 +98,8 @@ def check_training_data(
             takes otherwise (see `headers`), image and label differ in shape or
             affine, an image has several channels, a label has values outside the classes, all
             labeled cases lack a class, a volume has NaN or infinity, or two subsets hold the same
-            image, after changes to its file only where one of them is scored (see `leaks`).
+            image, after changes to its file only where one of them is scored and it is certain
+            (see `leaks`).
     """
     _check(manifest, _TRAINING_ROLES, Path(dataset_dir), cache_dir)
 
@@ -174,7 +175,7 @@ def _check_content(
             refuse_other_values(label.values, classes, folder / label_path)
             labeled.update(label.values if role == "labeled" else ())
     _refuse_unseen_classes(labeled, classes)
-    refuse_copies(images)
+    refuse_copies(images, cache.agreement)
 
 
 def _thumbnail(image: VolumeFacts) -> NDArray[np.uint8]:
@@ -248,38 +249,51 @@ def _content_digest(array: NDArray[Any]) -> str:
 
 
 class _Cache:
-    """Facts of files that have not changed since they were last decoded."""
+    """Facts of files that have not changed since they were last decoded, and of pairs of them."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._known = _load_cache(path) if path is not None else {}
+        self._known, self._pairs = ({}, {}) if path is None else _load_cache(path)
         self._changed = False
 
     def facts(self, path: Path, kind: str) -> VolumeFacts:
-        status = path.stat()
-        key = f"{kind}|{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+        key = f"{kind}|{_file_key(path)}"
         if key not in self._known:
             self._known[key] = image_facts(path) if kind == "image" else label_facts(path)
             self._changed = True
         return self._known[key]
+
+    def agreement(self, first: Path, second: Path) -> float:
+        key = f"{_file_key(first)}|{_file_key(second)}"
+        if key not in self._pairs:
+            self._pairs[key] = files_agreement(first, second)
+            self._changed = True
+        return self._pairs[key]
 
     def save(self) -> None:
         if self._path is None or not self._changed:
             return
         content = {key: asdict(facts) for key, facts in self._known.items()}
         with write_atomically(self._path) as temporary:
-            temporary.write_text(json.dumps({"version": _CACHE_VERSION, "facts": content}))
+            record = {"version": _CACHE_VERSION, "facts": content, "pairs": self._pairs}
+            temporary.write_text(json.dumps(record))
 
 
-def _load_cache(path: Path) -> dict[str, VolumeFacts]:
+def _file_key(path: Path) -> str:
+    status = path.stat()
+    return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+
+
+def _load_cache(path: Path) -> tuple[dict[str, VolumeFacts], dict[str, float]]:
     try:
         document = json.loads(path.read_text())
         if document["version"] != _CACHE_VERSION:
-            return {}
-        return {key: _parse_facts(value) for key, value in document["facts"].items()}
+            return {}, {}
+        facts = {key: _parse_facts(value) for key, value in document["facts"].items()}
+        return facts, {key: float(value) for key, value in document["pairs"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # A lost or foreign cache costs time, never correctness.
-        return {}
+        return {}, {}
 
 
 def _parse_facts(value: dict[str, Any]) -> VolumeFacts:
