@@ -10,7 +10,7 @@ intensities are those of foreground voxels, the same number from every case.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,13 @@ class CaseFacts:
         case_id: of the manifest.
         shape: in voxels.
         spacing: edge lengths of a voxel, in mm.
+        is_labeled: whether it has a label, which is resampled as well.
     """
 
     case_id: str
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
+    is_labeled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,8 @@ def _labeled(
         raise DataError(f"{folder / case.image}: has NaN or infinite voxels; replace them.")
     refuse_other_values(distinct_values(label), classes, folder / case.label)
     whole = label.reshape(values.shape).astype(np.int64)
-    return values, whole, _facts(case.case_id, values.shape, affine)
+    facts = _facts(case.case_id, values.shape, affine)
+    return values, whole, replace(facts, is_labeled=True)
 
 
 def _header(case: Case, folder: Path) -> CaseFacts:

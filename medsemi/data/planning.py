@@ -119,16 +119,22 @@ def make_plan(fingerprint: Fingerprint, preset: str) -> Plan:
 
 
 def target_spacing(fingerprint: Fingerprint) -> tuple[float, ...]:
-    """Return the median spacing; a far coarser axis takes its 10th percentile."""
+    """Return the median spacing; a far coarser axis takes its 10th percentile.
+
+    Deviation: there it is never coarser than that percentile of the labeled cases alone, so that
+    structures of few slices stay in their labels where most of the unlabeled slices are thick.
+    """
     spacing = np.array(fingerprint.median_spacing)
     worst = int(np.argmax(spacing))
     others = [axis for axis in range(len(spacing)) if axis != worst]
     shape = np.array(fingerprint.median_shape)
-    coarse = spacing[worst] > ANISOTROPY * spacing[others].max()
-    if coarse and shape[worst] * ANISOTROPY < shape[others].min():
+    if spacing[worst] > ANISOTROPY * spacing[others].max():
         along = [case.spacing[worst] for case in fingerprint.cases]
-        fine = float(np.percentile(along, 10))
-        spacing[worst] = max(fine, spacing[others].max() + 1e-5)
+        labeled = [case.spacing[worst] for case in fingerprint.cases if case.is_labeled]
+        flat = shape[worst] * ANISOTROPY < shape[others].min()
+        wanted = [float(np.percentile(along, 10))] if flat else [float(spacing[worst])]
+        wanted += [float(np.percentile(labeled, 10))] if labeled else []
+        spacing[worst] = max(min(wanted), spacing[others].max() + 1e-5)
     return tuple(round(float(value), 6) for value in spacing)
 
 

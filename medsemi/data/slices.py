@@ -51,6 +51,11 @@ class Slice:
         label = self.volume.label
         return None if label is None else label[..., self.index]
 
+    @property
+    def lost_classes(self) -> tuple[int, ...]:
+        """Classes of which resampling left no voxel in the label of the volume."""
+        return self.volume.lost_classes
+
     @cached_property
     def foreground_counts(self) -> NDArray[np.int64]:
         """Pixels with a class above 0 in each row of the first axis; empty for an unlabeled case."""

@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from medsemi.batch import Batch, Sub
 from medsemi.data.geometry import Geometry, turned_axes, window_cutter
+from medsemi.data.label_values import distinct_values
 from medsemi.data.stretching import changed, draw_change, stretched
 from medsemi.data.windows import FLIP_RULES, draw_foreground, draw_window, has_square_voxels
-from medsemi.errors import ConfigError
+from medsemi.errors import ConfigError, DataError
 from medsemi.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,10 @@ class Windowed(Protocol):
     @property
     def foreground_counts(self) -> NDArray[np.int64]:
         """Voxels with a class above 0 in each plane of the first axis."""
+
+    @property
+    def lost_classes(self) -> tuple[int, ...]:
+        """Classes of which resampling left no voxel in the label of the volume."""
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -101,6 +106,7 @@ class StepStream(Dataset[Batch]):
 
         Raises:
             ConfigError: if the settings cannot give a batch.
+            DataError: if resampling left no voxel of a class in any labeled case.
         """
         self.labeled, self.unlabeled = list(labeled), list(unlabeled)
         self.window = tuple(int(n) for n in window)
@@ -137,6 +143,7 @@ class StepStream(Dataset[Batch]):
         if len(self.window) != axes:
             msg = f"window has {len(self.window)} axes and the volumes have {axes}; give {axes}."
             raise ConfigError(msg)
+        _refuse_lost_classes(self.labeled)
         longest = np.max([one.image.shape[1:] for one in self.labeled], axis=0)
         if self.window_rule == "cut" and (np.array(self.window) > 2 * longest).any():
             logger.warning(
@@ -217,6 +224,17 @@ class StepStream(Dataset[Batch]):
         result = self.augmentation(channel_first)
         arrays = {k: np.asarray(result[k]) for k in data}
         return {k: v if k == "image" else v[0].astype(np.uint8) for k, v in arrays.items()}
+
+
+def _refuse_lost_classes(labeled: Sequence[Windowed]) -> None:
+    lost = {value for one in labeled for value in one.lost_classes}
+    for one in labeled if lost else ():
+        lost -= set() if one.label is None else set(distinct_values(one.label).tolist())
+    if lost:
+        raise DataError(
+            f"no labeled case has a voxel of the classes {sorted(lost)} left after resampling; give a"
+            " finer spacing, or take them out of the labels and of 'classes'."
+        )
 
 
 def batch_cases(

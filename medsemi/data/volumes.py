@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -24,9 +25,13 @@ from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
 from medsemi.data.code_digest import class_digest, code_digest
+from medsemi.data.label_values import distinct_values
 from medsemi.data.manifest import Case
+from medsemi.data.reading import read_volume
 from medsemi.data.windows import foreground_counts
 from medsemi.errors import DataError, ManifestError
+
+logger = logging.getLogger(__name__)
 
 Transforms = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -40,12 +45,14 @@ class Volume:
         image_file: array of shape (channels, *space), float32.
         label_file: array of shape (*space), uint8; None where labels must not be read.
         affine: (4, 4) matrix from voxel indices to mm.
+        lost_classes: those of which resampling left no voxel in the label.
     """
 
     case_id: str
     image_file: Path
     label_file: Path | None
     affine: NDArray[np.float64]
+    lost_classes: tuple[int, ...] = ()
 
     @property
     def volume_id(self) -> str:
@@ -115,15 +122,20 @@ class VolumeStore:
         Returns:
             Volumes on the grids of the files, up to orientation; None if nothing is resampled.
         """
+        kept = self._without_resampling()
+        if kept is None:
+            return None
+        return VolumeStore(self.dataset_dir, kept, self.cache_dir).volumes(cases, True)
+
+    def _without_resampling(self) -> Compose | None:
         steps = getattr(self.transforms, "transforms", ())
         kept = [step for step in steps if not isinstance(step, Spacingd)]
-        if len(kept) == len(steps):
-            return None
-        store = VolumeStore(self.dataset_dir, Compose(kept), self.cache_dir)
-        return store.volumes(cases, True)
+        return None if len(kept) == len(steps) else Compose(kept)
 
     def volume(self, case: Case, with_label: bool) -> Volume:
         """Return one prepared volume, preparing it if it is not in the cache.
+
+        A label that lost a class by resampling is logged as a warning.
 
         Raises:
             DataError: if a file cannot be read or the transforms do not fit it.
@@ -141,9 +153,16 @@ class VolumeStore:
         described = self.cache_dir / f"{key}.json"
         if not described.is_file():
             self._prepare(key, sources)
-        affine = np.array(json.loads(described.read_text())["affine"])
+        record = json.loads(described.read_text())
+        lost = tuple(record.get("lost_classes", ()))
+        if lost:
+            logger.warning(
+                "%s: the classes %s have no voxel left after resampling; give a finer spacing, or the"
+                " case counts as one without them.", sources["label"], list(lost),
+            )  # fmt: skip
         label_file = self._file(key, "label") if "label" in sources else None
-        return Volume(case.case_id, self._file(key, "image"), label_file, affine)
+        affine = np.array(record["affine"])
+        return Volume(case.case_id, self._file(key, "image"), label_file, affine, lost)
 
     def _key(self, sources: Mapping[str, Path]) -> str:
         digest = hashlib.sha256(self._recipe.encode())
@@ -163,7 +182,7 @@ class VolumeStore:
             msg = f"{sources['image']} cannot be prepared: {cause}"
             raise DataError(msg) from error
         image = np.asarray(data["image"], dtype=np.float32)
-        arrays = {"image": image}
+        arrays: dict[str, NDArray[Any]] = {"image": image}
         if "label" in sources:
             arrays["label"] = np.asarray(data["label"])[0].astype(np.uint8)
             if arrays["label"].shape != image.shape[1:]:
@@ -175,7 +194,22 @@ class VolumeStore:
         _mapped.cache_clear()  # of files that were replaced
         with write_atomically(self.cache_dir / f"{key}.json") as temporary:
             affine = np.asarray(data["image"].affine, dtype=float).tolist()
-            temporary.write_text(json.dumps({"affine": affine}))
+            lost = self._lost_classes(sources, arrays.get("label"))
+            temporary.write_text(json.dumps({"affine": affine, "lost_classes": lost}))
+
+    def _lost_classes(
+        self, sources: Mapping[str, Path], label: NDArray[np.uint8] | None
+    ) -> list[int]:
+        """Classes that the preparation without its resampling leaves in a label, and with it does not."""
+        kept = self._without_resampling()
+        if label is None or kept is None:
+            return []
+        left = set(distinct_values(label).tolist())
+        if left.issuperset(distinct_values(read_volume(sources["label"])[0]).tolist()):
+            return []
+        data = kept({name: str(path) for name, path in sources.items()})
+        before = distinct_values(np.asarray(data["label"])[0].astype(np.uint8))
+        return sorted(set(before.tolist()) - left)
 
 
 def content_digest(path: Path) -> bytes:

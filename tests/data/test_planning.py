@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -55,6 +56,20 @@ def test_spacing_is_the_median_and_far_coarser_axes_take_a_finer_one() -> None:
     assert target_spacing(fingerprint(ISOTROPIC, ((100, 90, 80), (2.0, 2.0, 2.0)))) == (1.5,) * 3
     mixed = fingerprint(*[COARSE] * 8, *[((256, 224, 20), (1.5625, 1.5625, 5.0))] * 2)
     assert target_spacing(mixed) == (1.5625, 1.5625, 5.0)
+
+
+def test_slices_of_labeled_cases_are_not_made_coarser() -> None:
+    """Four labeled cases at 1 mm among forty unlabeled ones at 5 mm, with lesions of two slices."""
+    fine = [CaseFacts(f"l{n}", (400, 400, 250), (0.9, 0.9, 1.0), is_labeled=True) for n in range(4)]
+    coarse = [CaseFacts(f"u{n}", (400, 400, 50), (0.9, 0.9, 5.0)) for n in range(40)]
+    facts = fingerprint()
+    planned = target_spacing(replace(facts, cases=(*fine, *coarse)))
+    assert planned == (0.9, 0.9, 1.0)
+    thick = [replace(case, is_labeled=True) for case in coarse]
+    assert target_spacing(replace(facts, cases=(*thick, *coarse))) == (0.9, 0.9, 5.0)
+    thin_unlabeled = [replace(case, is_labeled=False) for case in fine]
+    planned = target_spacing(replace(facts, cases=(*thick, *thin_unlabeled)))
+    assert planned == (0.9, 0.9, 5.0)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -144,6 +159,7 @@ def test_a_fingerprint_measures_what_training_sees(data: Path) -> None:
     found = take_fingerprint(load_manifest(data / "manifest.json"), data)
     assert [case.shape for case in found.cases] == [(20, 18, 10), (20, 18, 10), (12, 30, 8)]
     assert found.cases[2].spacing == (2.0, 1.0, 4.0)
+    assert [case.is_labeled for case in found.cases] == [True, True, False]
     assert found.median_spacing == (1.0, 1.0, 3.0)
     assert found.percentiles == (100.0, 150.0, 200.0)
     assert found.volumes == {"cube": 4 * 4 * 2 * 3.0}

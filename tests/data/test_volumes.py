@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import operator
 import pickle
 import resource
@@ -27,6 +28,8 @@ from monai.transforms import (
 )
 
 from medsemi.data.manifest import Case
+from medsemi.data.slices import slices
+from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume, VolumeStore, describe
 from medsemi.errors import DataError
 
@@ -256,3 +259,71 @@ def test_a_function_that_calls_itself_is_described() -> None:
 def test_what_hides_its_settings_is_refused() -> None:
     with pytest.raises(DataError, match="the settings of a itemgetter in the transforms cannot"):
         describe(Compose([operator.itemgetter(1)]))
+
+
+@pytest.fixture
+def lesion(data: Path) -> Path:
+    """Two labeled cases of 1 mm, each with a lesion of two slices."""
+    for name in ("one", "two"):
+        label = np.zeros((12, 12, 30), np.uint8)
+        label[2:10, 2:10, 2:28] = 1
+        label[4:8, 4:8, 12:14] = 2
+        nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), data / f"{name}_label.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(label / 2.0, np.eye(4)), data / f"{name}.nii.gz")
+    return data
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.name == "medsemi.data.volumes"]
+
+
+def lesion_cases() -> list[Case]:
+    return [Case(n, n, Path(f"{n}.nii.gz"), Path(f"{n}_label.nii.gz")) for n in ("one", "two")]
+
+
+def test_a_class_that_resampling_loses_is_told_at_each_start(
+    lesion: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        caplog.clear()
+        store = VolumeStore(lesion, transforms(spacing=5.0), lesion / "cache")
+        (volume, _) = store.volumes(lesion_cases(), True)
+        assert volume.lost_classes == (2,)
+        first, second = told(caplog)
+        assert "one_label.nii.gz: the classes [2] have no voxel left" in first
+        assert "two_label.nii.gz" in second
+    caplog.clear()
+    for kept in (transforms(spacing=1.5), transforms()):
+        volumes = VolumeStore(lesion, kept, lesion / "cache").volumes(lesion_cases(), True)
+        assert [volume.lost_classes for volume in volumes] == [(), ()]
+    assert (
+        not VolumeStore(lesion, transforms(spacing=5.0), lesion / "cache")
+        .volume(lesion_cases()[0], False)
+        .lost_classes
+    )
+    assert told(caplog) == []
+
+
+def test_classes_that_the_preparation_itself_merges_are_not_lost(
+    lesion: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    merge = Lambdad("label", partial(np.minimum, 1), allow_missing_keys=True)
+    steps = [*transforms().transforms, merge, transforms(spacing=5.0).transforms[-1]]
+    with caplog.at_level(logging.WARNING):
+        (volume, _) = VolumeStore(lesion, Compose(steps), lesion / "cache").volumes(
+            lesion_cases(), True
+        )
+    assert volume.lost_classes == ()
+    assert told(caplog) == []
+
+
+def test_a_training_without_a_voxel_of_a_class_is_refused(lesion: Path) -> None:
+    store = VolumeStore(lesion, transforms(spacing=5.0), lesion / "cache")
+    one, two = store.volumes(lesion_cases(), True)
+    settings: dict[str, Any] = {"labeled_windows": 1, "unlabeled_windows": 0, "seed": 0}
+    with pytest.raises(DataError, match=r"no labeled case has a voxel of the classes \[2\] left"):
+        StepStream([one, two], [], window=(2, 2, 4), **settings)
+    (kept, _) = VolumeStore(lesion, transforms(), lesion / "cache").volumes(lesion_cases(), True)
+    StepStream([one, kept], [], window=(2, 2, 4), **settings)
+    with pytest.raises(DataError, match="give a finer spacing"):
+        StepStream(slices([one, two]), [], window=(2, 2), **settings)
