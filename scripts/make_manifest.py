@@ -13,7 +13,7 @@ from typing import Any
 
 from medsemi.data.checks import check_all_data
 from medsemi.data.headers import refuse_other_kinds
-from medsemi.data.layouts import Layout, find_layout, named_classes
+from medsemi.data.layouts import Layout, find_layout, named_classes, read_modality
 from medsemi.data.manifest import ROLES, Manifest, parse_manifest, save_manifest
 from medsemi.data.splits import (
     FoundCase,
@@ -81,7 +81,9 @@ def _layout(options: argparse.Namespace) -> Layout:
     else:
         images, labels = options.images or "images/{case}", options.labels or "labels/{case}"
         cases = find_cases(options.folder, images, labels)
-        layout = Layout(cases, named_classes(options.folder, options.classes))
+        classes = named_classes(options.folder, options.classes)
+        modality = read_modality(options.folder / "dataset.json")
+        layout = Layout(cases, classes, modality=modality)
     if options.images_ts is not None and not layout.held_out:
         raise ManifestError(
             f"{options.folder}: --images-ts needs a folder imagesTs with images beside imagesTr,"
@@ -101,6 +103,8 @@ def _document(layout: Layout, options: argparse.Namespace) -> dict[str, Any]:
         "protocol": f"Patients dealt by scripts/make_manifest.py with seed {options.seed}.",
         "classes": {str(value): name for value, name in enumerate(["background", *layout.classes])},
     }
+    if layout.modality:
+        document["modality"] = layout.modality
     patients = _patients([*layout.cases, *layout.held_out], options)
     entries = split_cases(layout.cases, patients, _counts(layout, patients, options), options.seed)
     if layout.left_out:

@@ -26,6 +26,11 @@ def add_parser(commands: SubParsers[argparse.ArgumentParser]) -> None:
         "--preset", choices=("cpu", "gpu"), help="Machine to plan for (the one it runs on)."
     )
     parser.add_argument(
+        "--modality",
+        choices=("CT", "MR"),
+        help="What the images are (by default what the manifest says, or their values).",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="Replace the output file if it exists."
     )
     parser.set_defaults(run=run)
@@ -46,14 +51,16 @@ def run(given: argparse.Namespace) -> int:
         )
     preset = given.preset or this_machine()
     manifest = load_manifest(given.manifest)
-    fingerprint = take_fingerprint(manifest, given.dataset_dir)
+    fingerprint = take_fingerprint(manifest, given.dataset_dir, given.modality)
     plan = make_plan(fingerprint, preset)
     source = f"medsemi fingerprint --manifest {given.manifest.name} --preset {preset}"
+    source += f" --modality {given.modality}" if given.modality else ""
     with write_atomically(given.output) as temporary:
         temporary.write_text(overlay_text(fingerprint, plan, source), encoding="utf-8")
     size = " x ".join(map(str, plan.window))
     stages = f"{len(plan.strides)} stages of {plan.filters[0]} to {plan.filters[-1]} channels"
-    print(f"{len(fingerprint.cases)} cases, {fingerprint.modality}; window {size}, {stages},")
+    print(f"{len(fingerprint.cases)} cases, {fingerprint.modality} ({fingerprint.reason});")
+    print(f"window {size}, {stages},")
     print(
         f"voxels of {list(plan.spacing)} mm, for a {preset.upper()}; --preset plans for another machine."
     )

@@ -55,6 +55,8 @@ class Fingerprint:
         percentiles: 0.5, 50 and 99.5 of intensities in the foreground.
         least: of the first percentiles of the intensities of labeled cases.
         volumes: mean volume of each structure in the labeled cases, in mm3.
+        given_modality: `CT` or `MR` where somebody says so; None lets the values tell.
+        given_by: who says so, for the reader.
     """
 
     cases: tuple[CaseFacts, ...]
@@ -62,11 +64,22 @@ class Fingerprint:
     percentiles: tuple[float, float, float]
     least: float
     volumes: dict[str, float]
+    given_modality: str | None = None
+    given_by: str = ""
 
     @property
     def modality(self) -> str:
-        """`CT` where values lie as far below zero as air does, else `MR`."""
-        return "CT" if self.least < LOWEST_OUTSIDE_CT else "MR"
+        """What is given, else `CT` where values lie as far below zero as air does, else `MR`."""
+        return self.given_modality or ("CT" if self.least < LOWEST_OUTSIDE_CT else "MR")
+
+    @property
+    def reason(self) -> str:
+        """Why the images are taken for this modality."""
+        if self.given_modality:
+            return self.given_by
+        if self.modality == "CT":
+            return f"values down to {self.least:.4g}, as far below zero as air"
+        return f"values from {self.least:.4g}, where CT has air; else give --modality CT"
 
     @property
     def median_spacing(self) -> tuple[float, ...]:
@@ -79,12 +92,15 @@ class Fingerprint:
         return _medians([[float(n) for n in case.shape] for case in self.cases])
 
 
-def take_fingerprint(manifest: Manifest, dataset_dir: Path) -> Fingerprint:
+def take_fingerprint(
+    manifest: Manifest, dataset_dir: Path, modality: str | None = None
+) -> Fingerprint:
     """Measure the cases that a training sees.
 
     Args:
         manifest: its lists `labeled` and `unlabeled` are read.
         dataset_dir: where its paths start.
+        modality: `CT` or `MR`; None takes the word of the manifest, or else of the values.
 
     Raises:
         DataError: if a file cannot be read, or is one that training takes otherwise, image and label differ in shape, a label has values
@@ -115,6 +131,8 @@ def take_fingerprint(manifest: Manifest, dataset_dir: Path) -> Fingerprint:
         percentiles=(low, middle, high),
         least=least,
         volumes={name: float(means[n]) for n, name in manifest.classes.items() if n},
+        given_modality=modality or manifest.modality or None,
+        given_by="as given by --modality" if modality else "as the manifest says",
     )
 
 

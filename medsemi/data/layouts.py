@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,14 @@ class Layout:
             without either.
         held_out: images of `imagesTs`, with their labels of `labelsTs`, where they are asked for.
         left_out: number of images in `imagesTs` where they are not.
+        modality: `CT` or `MR` as `dataset.json` says, None where it says neither.
     """
 
     cases: tuple[FoundCase, ...]
     classes: tuple[str, ...] | None
     held_out: tuple[FoundCase, ...] = ()
     left_out: int = 0
+    modality: str | None = None
 
 
 def find_layout(
@@ -57,20 +59,25 @@ def find_layout(
         ManifestError: the folder is empty or of another layout, a case has several channels, a
             label has no image, or `dataset.json` is not understood.
     """
+    layout = _layout(folder, named_classes(folder, classes), with_held_out)
+    return replace(layout, modality=read_modality(folder / "dataset.json"))
+
+
+def _layout(folder: Path, classes: tuple[str, ...] | None, with_held_out: bool) -> Layout:
     if (folder / "imagesTr").is_dir():
         # Decided once: without labelsTs, the names of imagesTs alone cannot tell.
         has_channels = _has_channels(_names(folder / "imagesTr"), _names(folder / "labelsTr"))
         cases, tests = _find(folder, "Tr", has_channels), _names(folder / "imagesTs")
         if not (with_held_out and tests):
-            return Layout(cases, named_classes(folder, classes), left_out=len(tests))
+            return Layout(cases, classes, left_out=len(tests))
         held_out = _find(folder, "Ts", has_channels)
-        return Layout(cases, named_classes(folder, classes), held_out)
+        return Layout(cases, classes, held_out)
     if not (folder / "images").is_dir():
         raise ManifestError(
             f"{folder}: holds neither images/ nor imagesTr/ with volumes; put images there (labels in"
             " labels/ or labelsTr/) or say where they are with --images and --labels."
         )
-    return Layout(find_cases(folder), named_classes(folder, classes))
+    return Layout(find_cases(folder), classes)
 
 
 def named_classes(folder: Path, given: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -110,6 +117,19 @@ def read_classes(path: Path) -> tuple[str, ...] | None:
     if "ignore" in (name.lower() for name in names.values()):
         raise ManifestError(f"{path}: the label 'ignore' is not supported; leave those voxels out.")
     return tuple(names[value] for value in sorted(names) if value)
+
+
+def read_modality(path: Path) -> str | None:
+    """What a `dataset.json` says of its first channel: `CT`, `MR`, or None for all else.
+
+    nnU-Net writes `channel_names` (before v2 `modality`), MSD `modality`, both {"0": name}.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        name = document.get("channel_names", document.get("modality"))["0"].upper()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # it is no word that a plan needs
+    return "CT" if name == "CT" else "MR" if name.startswith("MR") else None
 
 
 def _by_value(labels: dict[str, Any]) -> dict[int, str]:

@@ -17,7 +17,8 @@ from medsemi.errors import ManifestError
 MANIFEST_TAG = "medsemi.manifest_digest"
 ROLES = ("labeled", "unlabeled", "validation", "test")
 _TEXT_KEYS = ("name", "description", "source", "terms", "protocol")
-_KEYS = (*_TEXT_KEYS, "classes", "image", "label", *ROLES)
+MODALITIES = ("CT", "MR")
+_KEYS = (*_TEXT_KEYS, "modality", "classes", "image", "label", *ROLES)
 _ENTRY_KEYS = ("case", "patient", "image", "label")
 _PLACEHOLDER = "{case}"
 
@@ -60,6 +61,7 @@ class Manifest:
         source: where the data come from.
         terms: under which terms they may be used.
         protocol: how the roles were chosen.
+        modality: `CT` or `MR` where the source says so, else empty; no part of the digest.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Manifest:
     source: str = ""
     terms: str = ""
     protocol: str = ""
+    modality: str = ""
 
     def cases(self, role: str) -> tuple[Case, ...]:
         """The cases of one of `ROLES`; ManifestError for another name."""
@@ -142,7 +145,8 @@ def parse_manifest(document: object, origin: str) -> Manifest:
     Args:
         document: the JSON object: `name`, `classes` ({"0": "background", "1": ...}), a list for
             each of `ROLES` (absent means empty), optional patterns `image` and `label` holding
-            `{case}`, and optional prose (`description`, `source`, `terms`, `protocol`). An entry
+            `{case}`, and optional prose (`description`, `source`, `terms`, `protocol`) and
+            `modality` (`CT` or `MR`). An entry
             of a list is a case id, or {"case", "patient", "image", "label"} where all but "case"
             are optional and `patient` defaults to the case id.
         origin: what error messages call the document.
@@ -177,6 +181,7 @@ def parse_manifest(document: object, origin: str) -> Manifest:
         source=texts.get("source", ""),
         terms=texts.get("terms", ""),
         protocol=texts.get("protocol", ""),
+        modality=_parse_modality(document, origin),
     )
 
 
@@ -206,6 +211,15 @@ def _text(mapping: Mapping[str, Any], key: str, where: str) -> str:
     if not isinstance(value, str):
         raise ManifestError(f"{where}: {key!r} must be text, not {value!r}; put it in quotes.")
     return value
+
+
+def _parse_modality(document: Mapping[str, Any], origin: str) -> str:
+    modality = _text(document, "modality", origin) if "modality" in document else ""
+    if modality and modality not in MODALITIES:
+        raise ManifestError(
+            f"{origin}: 'modality' is {modality!r}; write CT or MR, or leave the key out."
+        )
+    return modality
 
 
 def _parse_classes(value: object, origin: str) -> dict[int, str]:

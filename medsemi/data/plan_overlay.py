@@ -34,8 +34,8 @@ def _facts(fingerprint: Fingerprint, source: str) -> str:
         f"# Made by: {source}",
         "# Lies on top of a workflow of a bundle for volumes; edit what you know better.",
         f"# {len(fingerprint.cases)} cases. Median voxel {_mm(spacing)} mm, median size {_mm(shape)} voxels",
-        f"# (axes: {', '.join(AXES)}). Values look like {fingerprint.modality}; in structures"
-        f" {low:.4g} to {high:.4g}, median {middle:.4g}.",
+        f"# (axes: {', '.join(AXES)}). Planned as {fingerprint.modality}: {fingerprint.reason}.",
+        f"# Values in structures: {low:.4g} to {high:.4g}, median {middle:.4g}.",
     ]
     named = (
         f"{' '.join(name.split())} {volume / 1000:.3g}"
@@ -111,8 +111,7 @@ def _preparation(plan: Plan, modality: str) -> str:
             + "\n".join(f"  - {one.replace('KEYS', keys).replace('MODE', mode)}" for one in load)
             for name, keys, mode in chains
         ),
-        "# The same for `medsemi predict`, and part of what a checkpoint belongs to. Where images do not"
-        " look\n# like CT, scans of any modality are predicted.\n"
+        "# The same for `medsemi predict`, and part of what a checkpoint belongs to. Where it is not\n# planned as CT, scans of any modality are predicted.\n"
         f"preparation:\n  modality: [{modality}]\n  spacing: '@spacing'\n"
         "  intensity: {clip: '@clip', norm: '@intensity_norm'}\n"
         "+shared_settings:\n  preparation: '@preparation'\n",

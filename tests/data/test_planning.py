@@ -166,6 +166,31 @@ def test_a_fingerprint_measures_what_training_sees(data: Path) -> None:
     assert found.modality == "CT"
 
 
+def test_who_knows_the_modality_says_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A crop of CT without air, whose values alone are taken for MR."""
+    for number in (1, 2):
+        path = data / f"images/{number}.nii.gz"
+        image = np.asarray(nibabel.load(path).dataobj).clip(-90)
+        write(data, f"images/{number}.nii.gz", image, np.diag([1.0, 1.0, 3.0, 1.0]))
+    manifest, output = data / "manifest.json", data / "plan.yaml"
+    line = ["fingerprint", "--dataset_dir", str(data), "--manifest", str(manifest)]
+    line += ["--output", str(output), "--overwrite"]
+    words = "MR (values from -90, where CT has air; else give --modality CT)"
+    assert main(line) == 0
+    assert words in " ".join(capsys.readouterr().out.split())
+    assert yaml.safe_load(output.read_text())["clip"] is None
+    assert main([*line, "--modality", "CT"]) == 0
+    assert "CT (as given by --modality)" in capsys.readouterr().out
+    assert yaml.safe_load(output.read_text())["clip"] == [100.0, 200.0]
+    assert "--modality CT" in output.read_text()
+    document = json.loads(manifest.read_text()) | {"modality": "CT"}
+    manifest.write_text(json.dumps(document))
+    assert main(line) == 0
+    assert "CT (as the manifest says)" in capsys.readouterr().out
+    assert main([*line, "--modality", "MR"]) == 0
+    assert "MR (as given by --modality)" in capsys.readouterr().out
+
+
 def test_an_image_of_a_plane_is_named(data: Path) -> None:
     write(data, "images/3.nii.gz", np.zeros((12, 30), np.float32), np.eye(4))
     with pytest.raises(DataError, match=r"3: shape \(12, 30\) is no volume"):

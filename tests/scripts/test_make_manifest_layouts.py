@@ -56,6 +56,25 @@ def start(script: ModuleType, folder: Path, *options: str) -> int:
 
 
 @pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (NNUNET, "MR"),
+        (NNUNET | {"channel_names": {"0": "CT"}}, "CT"),
+        (MSD, "MR"),
+        (MSD | {"modality": {"0": "ct"}}, "CT"),
+        (NNUNET | {"channel_names": {"0": "T2"}}, ""),
+        (NNUNET | {"channel_names": ["CT"]}, ""),
+    ],
+)
+def test_the_modality_of_the_data_set_is_kept(
+    script: ModuleType, tmp_path: Path, document: dict, expected: str
+) -> None:
+    fill(tmp_path, "imagesTr/a{}_0000", "labelsTr/a{}", document)
+    assert start(script, tmp_path, "--names-only") == 0
+    assert load_manifest(tmp_path / "m.json").modality == expected
+
+
+@pytest.mark.parametrize(
     ("images", "labels", "document"),
     [
         ("imagesTr/scan_{:03d}_0000", "labelsTr/scan_{:03d}", NNUNET),
