@@ -149,7 +149,7 @@ def batch_size(
     shapes = [np.array(case.shape) * case.spacing / np.array(spacing) for case in fingerprint.cases]
     shown, voxels = math.prod(window), float(np.prod(shapes, axis=1).sum())
     most = min(machine.windows * machine.voxels / shown, 0.05 * voxels / shown)
-    return max(2 * round(most / 2), 2)
+    return max(2 * int(most // 2), 2)
 
 
 def resampled_shape(fingerprint: Fingerprint, spacing: Sequence[float]) -> tuple[int, ...]:

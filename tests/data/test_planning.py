@@ -93,6 +93,17 @@ def test_small_windows_come_in_larger_batches_within_a_twentieth_of_the_voxels()
     many, few = (make_plan(fingerprint(*[flat] * n), "gpu") for n in (900, 200))
     assert (many.windows, few.windows) == (32, 10)
     assert make_plan(fingerprint(flat), "gpu").windows == 2
+    # 11.5 windows would show a twentieth; twelve are more than that.
+    assert make_plan(fingerprint(*[flat] * 230), "gpu").windows == 10
+
+
+def test_a_batch_never_shows_more_voxels_than_the_machine_carries() -> None:
+    for edge in range(40, 128, 8):
+        many = fingerprint(*[((edge, edge, 40), (1.0, 1.0, 1.0))] * 4000)
+        for preset, machine in PRESETS.items():
+            plan = make_plan(many, preset)
+            shown = plan.windows * np.prod(plan.window)
+            assert plan.windows == 2 or shown <= machine.windows * machine.voxels
 
 
 @pytest.mark.parametrize("bundle", ["any_organ_bcp", "root_canal_cbct_cfcnet"])
