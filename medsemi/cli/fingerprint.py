@@ -41,7 +41,7 @@ def run(given: argparse.Namespace) -> int:
     from medsemi.atomic import write_atomically
     from medsemi.data.fingerprint import take_fingerprint
     from medsemi.data.manifest import load_manifest
-    from medsemi.data.plan_overlay import overlay_text
+    from medsemi.data.plan_overlay import SATURATED, overlay_text
     from medsemi.data.planning import make_plan
     from medsemi.errors import ConfigError
 
@@ -60,6 +60,8 @@ def run(given: argparse.Namespace) -> int:
     size = " x ".join(map(str, plan.window))
     stages = f"{len(plan.strides)} stages of {plan.filters[0]} to {plan.filters[-1]} channels"
     print(f"{len(fingerprint.cases)} cases, {fingerprint.modality} ({fingerprint.reason});")
+    if fingerprint.is_saturated:
+        print(SATURATED)
     print(f"window {size}, {stages},")
     print(
         f"voxels of {list(plan.spacing)} mm, for a {preset.upper()}; --preset plans for another machine."

@@ -25,6 +25,7 @@ from medsemi.data.reading import read_volume
 from medsemi.errors import DataError
 
 SAMPLES = 10_000  # foreground voxels of a case that percentiles are taken from
+LEAST_RANGE = 1.0  # HU between the percentiles of structures, below which they say nothing
 LOWEST_OUTSIDE_CT = -200.0  # air in CT is near -1000 HU; no MR image is that far below zero
 
 
@@ -55,6 +56,7 @@ class Fingerprint:
         percentiles: 0.5, 50 and 99.5 of intensities in the foreground.
         least: of the first percentiles of the intensities of labeled cases.
         volumes: mean volume of each structure in the labeled cases, in mm3.
+        whole: percentiles 0.5 and 99.5 of intensities in the whole images of labeled cases.
         given_modality: `CT` or `MR` where somebody says so; None lets the values tell.
         given_by: who says so, for the reader.
     """
@@ -64,6 +66,7 @@ class Fingerprint:
     percentiles: tuple[float, float, float]
     least: float
     volumes: dict[str, float]
+    whole: tuple[float, float] = (0.0, 0.0)
     given_modality: str | None = None
     given_by: str = ""
 
@@ -80,6 +83,11 @@ class Fingerprint:
         if self.modality == "CT":
             return f"values down to {self.least:.4g}, as far below zero as air"
         return f"values from {self.least:.4g}, where CT has air; else give --modality CT"
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether structures of CT have one value, such as metal at the end of the scale."""
+        return self.modality == "CT" and self.percentiles[2] - self.percentiles[0] < LEAST_RANGE
 
     @property
     def median_spacing(self) -> tuple[float, ...]:
@@ -107,7 +115,7 @@ def take_fingerprint(
             outside the classes, or no labeled case has a structure.
     """
     facts, samples, voxels, least = [], [], np.zeros(len(manifest.classes)), np.inf
-    generator = np.random.default_rng(0)
+    generator, everywhere, whole = np.random.default_rng(0), np.random.default_rng(0), []
     for case in manifest.labeled:
         values, label, fact = _labeled(case, dataset_dir, manifest.classes)
         facts.append(fact)
@@ -115,6 +123,7 @@ def take_fingerprint(
         least = min(least, float(np.percentile(values, 1)))
         counts = np.bincount(label.ravel(), minlength=len(voxels))
         voxels += counts * np.prod(fact.spacing)
+        whole.append(everywhere.choice(values.ravel(), SAMPLES))
         inside = values[label > 0]
         if len(inside):
             samples.append(generator.choice(inside, SAMPLES))
@@ -124,6 +133,7 @@ def take_fingerprint(
     facts += [_header(case, dataset_dir) for case in manifest.unlabeled]
     drawn = np.concatenate(samples).astype(np.float64)
     low, middle, high = np.percentile(drawn, (0.5, 50, 99.5)).tolist()
+    darkest, brightest = np.percentile(np.concatenate(whole).astype(float), (0.5, 99.5)).tolist()
     means = voxels / len(manifest.labeled)
     return Fingerprint(
         cases=tuple(facts),
@@ -131,6 +141,7 @@ def take_fingerprint(
         percentiles=(low, middle, high),
         least=least,
         volumes={name: float(means[n]) for n, name in manifest.classes.items() if n},
+        whole=(darkest, brightest),
         given_modality=modality or manifest.modality or None,
         given_by="as given by --modality" if modality else "as the manifest says",
     )

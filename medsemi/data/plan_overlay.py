@@ -11,6 +11,7 @@ from medsemi.data.fingerprint import Fingerprint
 from medsemi.data.planning import Plan
 
 AXES = ("right-left", "front-back", "up-down")
+SATURATED = "Values differ by less than 1 HU in structures: clip is of the whole images."
 
 
 def overlay_text(fingerprint: Fingerprint, plan: Plan, source: str) -> str:
@@ -37,6 +38,8 @@ def _facts(fingerprint: Fingerprint, source: str) -> str:
         f"# (axes: {', '.join(AXES)}). Planned as {fingerprint.modality}: {fingerprint.reason}.",
         f"# Values in structures: {low:.4g} to {high:.4g}, median {middle:.4g}.",
     ]
+    if fingerprint.is_saturated:
+        lines.append(f"# {SATURATED}")
     named = (
         f"{' '.join(name.split())} {volume / 1000:.3g}"
         for name, volume in fingerprint.volumes.items()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medsemi.data.anisotropy import ANISOTROPY, coarse_axis
-from medsemi.data.fingerprint import Fingerprint
+from medsemi.data.fingerprint import LEAST_RANGE, Fingerprint
 from medsemi.errors import ConfigError
 
 LEAST_EDGE = 4  # voxels of the deepest features
@@ -88,7 +88,7 @@ def make_plan(fingerprint: Fingerprint, preset: str) -> Plan:
         preset: a key of `PRESETS`.
 
     Raises:
-        ConfigError: for an unknown preset, or volumes that are too small.
+        ConfigError: for an unknown preset, or volumes that are too small or of one value.
     """
     if preset not in PRESETS:
         raise ConfigError(f"preset is '{preset}'; it must be one of {', '.join(PRESETS)}.")
@@ -101,7 +101,6 @@ def make_plan(fingerprint: Fingerprint, preset: str) -> Plan:
             f"the volumes are too small for a U-Net: {len(strides)} stages fit into windows of"
             f" {list(window)} voxels; take larger volumes or a finer spacing."
         )
-    low, _, high = fingerprint.percentiles
     return Plan(
         spacing=spacing,
         window=window,
@@ -114,8 +113,25 @@ def make_plan(fingerprint: Fingerprint, preset: str) -> Plan:
         windows=batch_size(fingerprint, spacing, window, machine),
         residual=machine.residual,
         coarse_axis=coarse_axis(spacing),
-        clip=(low, high) if fingerprint.modality == "CT" else None,
+        clip=clip_range(fingerprint) if fingerprint.modality == "CT" else None,
     )
+
+
+def clip_range(fingerprint: Fingerprint) -> tuple[float, float]:
+    """Return the range of CT that is kept: of the structures, or of all where they have one value.
+
+    Raises:
+        ConfigError: if the whole images have one value as well.
+    """
+    if not fingerprint.is_saturated:
+        return fingerprint.percentiles[0], fingerprint.percentiles[2]
+    low, high = fingerprint.whole
+    if high - low < LEAST_RANGE:
+        raise ConfigError(
+            f"values in structures differ by less than {LEAST_RANGE:g} HU, and in the whole images as"
+            " well; check the images of labeled cases."
+        )
+    return low, high
 
 
 def target_spacing(fingerprint: Fingerprint) -> tuple[float, ...]:

@@ -177,6 +177,31 @@ def test_a_fingerprint_measures_what_training_sees(data: Path) -> None:
     assert found.modality == "CT"
 
 
+def test_a_saturated_structure_takes_the_range_of_the_whole_image(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Metal at the end of the scale: its own range is empty."""
+    for number in (1, 2):
+        image = np.asarray(nibabel.load(data / f"images/{number}.nii.gz").dataobj).copy()
+        image[image > 0] = 3071
+        write(data, f"images/{number}.nii.gz", image, np.diag([1.0, 1.0, 3.0, 1.0]))
+    output, manifest = data / "plan.yaml", load_manifest(data / "manifest.json")
+    assert take_fingerprint(manifest, data).percentiles == (3071.0,) * 3
+    line = ["fingerprint", "--dataset_dir", str(data), "--manifest", str(data / "manifest.json")]
+    assert main([*line, "--output", str(output)]) == 0
+    assert "less than 1 HU in structures" in capsys.readouterr().out
+    assert yaml.safe_load(output.read_text())["clip"] == [-1000.0, 3071.0]
+    assert "less than 1 HU in structures" in output.read_text()
+
+
+def test_images_of_one_value_are_named() -> None:
+    flat = replace(fingerprint(ISOTROPIC, least=-1024), percentiles=(7.0,) * 3)
+    with pytest.raises(ConfigError, match="the whole images as well"):
+        make_plan(replace(flat, whole=(7.0, 7.0)), "cpu")
+    assert make_plan(replace(flat, whole=(-1024.0, 7.0)), "cpu").clip == (-1024.0, 7.0)
+    assert make_plan(replace(flat, given_modality="MR"), "cpu").clip is None
+
+
 def test_who_knows_the_modality_says_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A crop of CT without air, whose values alone are taken for MR."""
     for number in (1, 2):
