@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
 from medsemi.data.headers import (
-    CORNER_TOLERANCE,
+    is_same_grid,
     largest_corner_shift,
     refuse_ambiguous_header,
     refuse_channels,
@@ -208,9 +208,8 @@ def _refuse_other_grid(image: VolumeFacts, label: VolumeFacts, path: Path, other
             " resample one to the grid of the other."
         )
     affine, label_affine = np.asarray(image.affine), np.asarray(label.affine)
-    shift = largest_corner_shift(label.shape, affine, label_affine)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not shift <= CORNER_TOLERANCE * spacing[spacing > 0].min(initial=np.inf):
+    if not is_same_grid(label.shape, affine, label_affine):
+        shift = largest_corner_shift(label.shape, affine, label_affine)
         raise ManifestError(
             f"{other}: the affine differs from that of its image {path} (a corner of the volume"
             f" is {shift:.3g} mm away); correct the header or resample."

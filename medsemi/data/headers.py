@@ -77,7 +77,7 @@ def refuse_ambiguous_header(path: Path) -> None:
     # MONAI may change the affine of the image that it is given.
     affine = image.affine.copy()
     other = _affine_in_training(image)
-    if other is None or not _is_same_grid(image.shape, affine, other):
+    if other is None or not is_same_grid(image.shape, affine, other):
         line = "import nibabel as n; i = n.load('a.nii.gz'); n.save(n.Nifti1Image(i.dataobj, i.affine), 'b.nii.gz')"
         raise DataError(
             f"{path}: sform, qform and pixdim of its header contradict each other, so that training"
@@ -101,9 +101,16 @@ def largest_corner_shift(
     return float(np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max())
 
 
-def _is_same_grid(
+def is_same_grid(
     shape: Sequence[int], affine: NDArray[np.float64], other: NDArray[np.float64]
 ) -> bool:
+    """Whether two affines place a volume alike, up to how headers round.
+
+    Args:
+        shape: of the volume, in voxels.
+        affine: (4, 4), voxel to mm.
+        other: likewise.
+    """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     limit = CORNER_TOLERANCE * spacing[spacing > 0].min(initial=np.inf)
     return bool(largest_corner_shift(shape, affine, other) <= limit)

@@ -24,6 +24,7 @@ from monai.transforms import Compose, Spacingd
 from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
+from medsemi.data.alignment import Transforms, refuse_apart, run_aligned
 from medsemi.data.code_digest import class_digest, code_digest
 from medsemi.data.label_values import distinct_values
 from medsemi.data.manifest import Case
@@ -33,7 +34,8 @@ from medsemi.errors import DataError, ManifestError
 
 logger = logging.getLogger(__name__)
 
-Transforms = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+# Higher whenever the store makes something else of what the transforms return.
+_RULES = 2
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,14 @@ class VolumeStore:
         Args:
             dataset_dir: the folder that paths of the manifest are relative to.
             transforms: deterministic; takes {"image": path, "label": path} (the label only where
-                there is one) and returns a channel-first image, with its affine, and label.
+                there is one) and returns a channel-first image, with its affine, and label. See
+                `alignment` for how both stay on one grid.
             cache_dir: the folder for prepared arrays.
         """
         self.dataset_dir, self.cache_dir = Path(dataset_dir), Path(cache_dir)
         self.transforms = transforms
         versions = {name: version(name) for name in ("monai", "nibabel", "numpy", "torch")}
-        self._recipe = json.dumps([describe(transforms), versions], sort_keys=True)
+        self._recipe = json.dumps([describe(transforms), versions, _RULES], sort_keys=True)
 
     def volumes(self, cases: Iterable[Case], with_label: bool) -> list[Volume]:
         """Return the prepared volumes of `cases`, in order; labels only if `with_label`."""
@@ -176,7 +179,7 @@ class VolumeStore:
 
     def _prepare(self, key: str, sources: Mapping[str, Path]) -> None:
         try:
-            data = self.transforms({name: str(path) for name, path in sources.items()})
+            data = run_aligned(self.transforms, sources)
         except Exception as error:
             cause = " ".join(str(error.__cause__ or error).split())[:200]
             msg = f"{sources['image']} cannot be prepared: {cause}"
@@ -188,6 +191,7 @@ class VolumeStore:
             if arrays["label"].shape != image.shape[1:]:
                 msg = f"{sources['label']} has another shape than its image after preparation."
                 raise DataError(msg)
+            refuse_apart(data["image"], data["label"], sources)
         for name, array in arrays.items():
             with write_atomically(self._file(key, name)) as temporary:
                 np.save(temporary, np.ascontiguousarray(array))

@@ -22,6 +22,7 @@ from monai.transforms import (
     EnsureChannelFirstd,
     Lambdad,
     LoadImaged,
+    Orientationd,
     ScaleIntensityRanged,
     Spacingd,
     SpatialCropd,
@@ -76,6 +77,73 @@ def test_resampling_changes_the_affine(data: Path) -> None:
     assert volume.spacing == pytest.approx((2.0, 2.0, 2.0))
     assert volume.image.shape[1:] == volume.label.shape
     assert set(np.unique(volume.label)) <= {0, 1}
+
+
+def turned(angle: float = 135.0) -> np.ndarray:
+    """A short-axis plane: at 135 degrees, two axes are equally near to right and front."""
+    cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    affine = np.diag([1.25, 1.25, 10, 1])
+    affine[:2, :2] = 1.25 * np.array([[cosine, -sine], [sine, cosine]])
+    return affine
+
+
+@pytest.fixture
+def doubtful(tmp_path: Path) -> Path:
+    """Image and label of one grid: one affine, which the headers round differently."""
+    image = np.random.default_rng(0).random((6, 6, 4)).astype(np.float32)
+    whole = nibabel.Nifti1Image(image, turned())
+    nibabel.save(whole, tmp_path / "image.nii.gz")
+    label = nibabel.Nifti1Image((image > 0.5).astype(np.uint8), None)
+    label.set_qform(turned(), 1)
+    label.set_sform(None, 0)
+    nibabel.save(label, tmp_path / "label.nii.gz")
+    return tmp_path
+
+
+ORIENTED = [
+    LoadImaged(KEYS, allow_missing_keys=True),
+    EnsureChannelFirstd(KEYS, allow_missing_keys=True),
+    Orientationd(KEYS, axcodes="RAS", labels=None, allow_missing_keys=True),
+]
+
+
+@pytest.mark.parametrize("spacing", [None, 2.0])
+def test_a_label_is_oriented_as_its_image(doubtful: Path, spacing: float | None) -> None:
+    """By its own affine, which differs by some rounding, it would be turned by a quarter."""
+    codes = [nibabel.aff2axcodes(nibabel.load(doubtful / f"{name}.nii.gz").affine) for name in KEYS]
+    assert codes[0] != codes[1]
+    steps = [*ORIENTED]
+    if spacing:
+        steps.append(Spacingd(KEYS, (spacing,) * 3, mode=("nearest", "nearest")))
+    store = VolumeStore(doubtful, Compose(steps), doubtful / "cache")
+    (reference,) = store.references([CASE]) or (store.volume(CASE, True),)
+    for volume in (store.volume(CASE, True), reference):
+        np.testing.assert_array_equal(volume.label, volume.image[0] > 0.5)
+
+
+def oriented_apart(data: dict[str, Any]) -> Any:
+    return Compose(ORIENTED)(data)
+
+
+def test_a_label_that_lies_elsewhere_than_its_image_is_refused(doubtful: Path) -> None:
+    """Transforms of a user's own, which the store cannot stop after loading."""
+    with pytest.raises(
+        DataError, match=r"label\.nii\.gz: lies elsewhere than its image"
+    ) as refused:
+        VolumeStore(doubtful, oriented_apart, doubtful / "cache").volume(CASE, True)
+    assert "\n" not in str(refused.value)
+    assert not list((doubtful / "cache").glob("*"))
+
+
+def test_files_that_are_stored_along_other_axes_meet(data: Path) -> None:
+    label = nibabel.load(data / "label.nii.gz")
+    flipped = label.as_reoriented([[0, -1], [1, 1], [2, 1]])
+    nibabel.save(
+        nibabel.Nifti1Image(np.asarray(flipped.dataobj), flipped.affine), data / "label.nii.gz"
+    )
+    store = VolumeStore(data, Compose(ORIENTED), data / "cache")
+    volume = store.volume(CASE, True)
+    np.testing.assert_array_equal(volume.label, volume.image[0] > 0.5)
 
 
 def test_an_unlabeled_case_needs_no_label_file(data: Path) -> None:
