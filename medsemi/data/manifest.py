@@ -168,6 +168,7 @@ def parse_manifest(document: object, origin: str) -> Manifest:
     if not subsets["labeled"]:
         raise ManifestError(f"{origin}: the list 'labeled' is empty; list at least one case.")
     _refuse_repeated_cases(subsets, origin)
+    _refuse_labels_as_images(document, subsets, origin)
     _refuse_shared_patients(subsets, origin)
     return Manifest(
         name=texts["name"],
@@ -255,13 +256,18 @@ def _parse_subset(document: Mapping[str, Any], role: str, origin: str) -> tuple[
     entries = document.get(role, [])
     if not isinstance(entries, list):
         raise ManifestError(f"{origin}: {role!r} must be a list of cases; write [...].")
+    patterns = _patterns(document, origin)
+    return tuple(_parse_entry(entry, patterns, role, origin) for entry in entries)
+
+
+def _patterns(document: Mapping[str, Any], origin: str) -> dict[str, str]:
     patterns = {key: document[key] for key in ("image", "label") if key in document}
     for key, pattern in patterns.items():
         if _PLACEHOLDER not in _text(patterns, key, origin):
             raise ManifestError(
                 f"{origin}: the pattern {key!r} is {pattern!r}; it must hold {_PLACEHOLDER}."
             )
-    return tuple(_parse_entry(entry, patterns, role, origin) for entry in entries)
+    return patterns
 
 
 def _parse_entry(entry: object, patterns: Mapping[str, str], role: str, origin: str) -> Case:
@@ -323,6 +329,25 @@ def _refuse_repeated_cases(subsets: Mapping[str, tuple[Case, ...]], origin: str)
                 )
             ids[case.case_id] = role
             images[case.image] = case.case_id
+
+
+def _refuse_labels_as_images(
+    document: Mapping[str, Any], subsets: Mapping[str, tuple[Case, ...]], origin: str
+) -> None:
+    """Those of unlabeled cases, which the cases themselves do not hold, included."""
+    labels: dict[Path, str] = {}
+    for role, cases in subsets.items():
+        for entry, case in zip(document.get(role, ()), cases, strict=True):
+            fields = entry if isinstance(entry, Mapping) else {}
+            label = _path(fields, _patterns(document, origin), "label", case.case_id, origin)
+            if label is not None:
+                labels.setdefault(label, case.case_id)
+    for case in (case for cases in subsets.values() for case in cases):
+        if case.image in labels:
+            raise ManifestError(
+                f"{origin}: the image {case.image.as_posix()} of the case {case.case_id!r} is the"
+                f" label of the case {labels[case.image]!r}; take it out, or correct the path."
+            )
 
 
 def _refuse_shared_patients(subsets: Mapping[str, tuple[Case, ...]], origin: str) -> None:

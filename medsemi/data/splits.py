@@ -96,16 +96,18 @@ def find_cases(
             suffix, all kinds that can be read are found.
         labels: likewise for labels, found by the ids of the images.
 
-    Suffixes are found in capitals, too.
+    Suffixes are found in capitals, too. A file that matches both patterns belongs to the one that
+    says more of its name: with `{case}` and `{case}_seg`, `a_seg` is the label of `a` and no image.
 
     Returns:
         The cases; a case without a label file has `label` None.
 
     Raises:
-        ManifestError: nothing is found, one case has two files, a label has no image, or a name is
-            not UTF-8.
+        ManifestError: nothing is found, one case has two files, a label has no image, a file may be
+            both, or a name is not UTF-8.
     """
     found, found_labels = _find(folder, images), _find(folder, labels)
+    _tell_apart(folder, found, found_labels, (images, labels))
     if not found:
         raise ManifestError(f"{folder}: no image matches {images!r}; correct the pattern.")
     orphans = sorted(set(found_labels) - set(found))
@@ -115,6 +117,27 @@ def find_cases(
             f" ({len(orphans)} in all); correct the patterns or remove it."
         )
     return tuple(FoundCase(key, found[key], found_labels.get(key)) for key in sorted(found))
+
+
+def _tell_apart(
+    folder: Path, images: dict[str, Path], labels: dict[str, Path], patterns: tuple[str, str]
+) -> None:
+    """Take each file that was found twice out of one of the two."""
+    label_ids = {path: case_id for case_id, path in labels.items()}
+    for image_id, path in list(images.items()):
+        label_id = label_ids.get(path)
+        if label_id is None:
+            continue
+        if len(image_id) == len(label_id):
+            raise ManifestError(
+                f"{folder / path}: this file matches {patterns[0]!r} for images as well as"
+                f" {patterns[1]!r} for labels; give patterns that tell them apart."
+            )
+        # What {case} stands for is shorter where the pattern says more of the name.
+        if len(label_id) < len(image_id):
+            del images[image_id]
+        else:
+            del labels[label_id]
 
 
 def _find(folder: Path, pattern: str) -> dict[str, Path]:

@@ -77,6 +77,22 @@ def test_digest_ignores_key_order_and_prose_and_sees_roles_order_and_paths() -> 
         ({"labeled": ["a", "a"]}, "'a' is listed twice"),
         ({"unlabeled": ["b"]}, "'b' is listed twice"),
         ({"unlabeled": [{"case": "c", "image": "images/a.nii.gz"}]}, "belongs to two cases"),
+        (
+            {"unlabeled": [{"case": "c", "image": "labels/a.nii.gz"}]},
+            "the image labels/a.nii.gz of the case 'c' is the label of the case 'a'; take",
+        ),
+        (
+            {"labeled": [{"case": "a", "image": "labels/e.nii.gz"}]},
+            "of the case 'a' is the label of the case 'e'",
+        ),
+        (
+            {"image": "{case}.nii", "label": "{case}_seg.nii", "unlabeled": ["c", "c_seg"]},
+            "the image c_seg.nii of the case 'c_seg' is the label of the case 'c'",
+        ),
+        (
+            {"labeled": [{"case": "a", "label": "images/a.nii.gz"}]},
+            "'a' is the label of the case 'a'",
+        ),
         ({"test": [{"case": "e", "patient": "a"}]}, "'a' is in two subsets"),
         ({"test": [{"case": "e", "patient": " a "}]}, "'a' is in two subsets"),
         ({"test": [{"case": "e", "patient": " "}]}, "'patient' is empty; name whose it is"),

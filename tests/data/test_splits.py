@@ -167,6 +167,39 @@ def test_doubtful_folders(tmp_path: Path, files: tuple[str, ...], words: str) ->
         find_cases(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "files"),
+    [
+        ("{case}", "{case}_seg", ("P0.nii.gz", "P0_seg.nii.gz", "P1.nii.gz", "P1_seg.nii.gz")),
+        ("{case}_mr", "{case}", ("P0_mr.nii.gz", "P0.nii.gz", "P1_mr.nii.gz", "P1.nii.gz")),
+    ],
+)
+def test_in_a_flat_folder_a_label_is_no_image_and_an_image_no_label(
+    tmp_path: Path, images: str, labels: str, files: tuple[str, ...]
+) -> None:
+    """Each file belongs to the pattern that says more of its name."""
+    touch(tmp_path, *files)
+    assert find_cases(tmp_path, images, labels) == (
+        FoundCase("P0", Path(files[0]), Path(files[1])),
+        FoundCase("P1", Path(files[2]), Path(files[3])),
+    )
+    (tmp_path / files[0]).unlink()
+    with pytest.raises(ManifestError, match=rf"{files[1]}: this label has no image"):
+        find_cases(tmp_path, images, labels)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "name"),
+    [("{case}", "{case}", "a.nii"), ("mr_{case}", "{case}_ct", "mr_a_ct.nii")],
+)
+def test_a_file_that_may_be_both_is_refused(
+    tmp_path: Path, images: str, labels: str, name: str
+) -> None:
+    touch(tmp_path, name)
+    with pytest.raises(ManifestError, match=rf"{name}: this file matches .* for images as well as"):
+        find_cases(tmp_path, images, labels)
+
+
 def test_a_pattern_without_a_place_for_the_case(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="must hold"):
         find_cases(tmp_path, "images/*.nii")
