@@ -24,7 +24,7 @@ from medsemi.data.label_values import distinct_values, refuse_other_values
 from medsemi.data.leaks import Seen, files_agreement, refuse_copies
 from medsemi.data.likeness import thumbnail
 from medsemi.data.manifest import ROLES, Case, Manifest
-from medsemi.data.reading import read_volume
+from medsemi.data.reading import LARGEST, is_finite, read_volume
 from medsemi.errors import DataError, ManifestError
 
 _CACHE_NAME = "checked_volumes.json"
@@ -42,11 +42,11 @@ class VolumeFacts:
     Attributes:
         shape: of the array, trailing axes of length 1 beyond the third removed.
         affine: 4 rows of 4, voxel to millimetres.
-        finite: no NaN and no infinity.
+        finite: no NaN, no infinity and no huge fill value.
         digest: of shape and float32 voxels, the same for a copy in another file format or with
-            another compression; empty for a label.
+            another compression; empty for a label, and where voxels are not finite.
         values: the distinct values of a label, sorted; empty for an image.
-        thumbnail: bytes of an image's thumbnail (see `likeness`), in base64; empty for a label.
+        thumbnail: bytes of an image's thumbnail (see `likeness`), in base64; empty where the digest is.
     """
 
     shape: tuple[int, ...]
@@ -64,8 +64,11 @@ def image_facts(path: Path) -> VolumeFacts:
         DataError: the file cannot be read, or training would take it otherwise.
     """
     array, affine = _read(path)
+    facts = _facts(array, affine)
+    if not facts.finite:
+        return facts
     small = base64.b64encode(thumbnail(array).tobytes()).decode()
-    return replace(_facts(array, affine), digest=_content_digest(array), thumbnail=small)
+    return replace(facts, digest=_content_digest(array), thumbnail=small)
 
 
 def label_facts(path: Path) -> VolumeFacts:
@@ -97,8 +100,9 @@ def check_training_data(
         ManifestError: a file is missing, unreadable, or of a kind or with a header that training
             takes otherwise (see `headers`), image and label differ in shape or
             affine, an image has several channels, a label has values outside the classes, all
-            labeled cases lack a class, a volume has NaN or infinity, or two subsets hold the same
-            image, after changes to its file only where one of them is scored and it is certain
+            labeled cases lack a class, a volume has NaN, infinity or huge fill values, or two
+            subsets hold the same image, after changes to its file only where one of them is scored
+            and it is certain
             (see `leaks`).
     """
     _check(manifest, _TRAINING_ROLES, Path(dataset_dir), cache_dir)
@@ -186,7 +190,8 @@ def _thumbnail(image: VolumeFacts) -> NDArray[np.uint8]:
 def _refuse_not_finite(facts: VolumeFacts, path: Path) -> None:
     if not facts.finite:
         raise ManifestError(
-            f"{path}: the volume has NaN or infinite voxels; replace them or remove the case."
+            f"{path}: the volume has NaN or infinite voxels, or fill values beyond {LARGEST:g} such as"
+            " -3.4e38; replace them or remove the case."
         )
 
 
@@ -234,9 +239,8 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def _facts(array: NDArray[Any], affine: NDArray[np.float64]) -> VolumeFacts:
-    finite = array.dtype.kind in "biu" or bool(np.isfinite(array).all())
     rows = tuple(tuple(float(value) for value in row) for row in affine)
-    return VolumeFacts(tuple(array.shape), rows, finite)
+    return VolumeFacts(tuple(array.shape), rows, is_finite(array))
 
 
 def _content_digest(array: NDArray[Any]) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from medsemi.data.headers import refuse_ambiguous_header, refuse_channels, refuse_other_kinds
 from medsemi.data.label_values import distinct_values, refuse_other_values
 from medsemi.data.manifest import Case, Manifest
-from medsemi.data.reading import read_volume
+from medsemi.data.reading import is_finite, read_volume
 from medsemi.errors import DataError
 
 SAMPLES = 10_000  # foreground voxels of a case that percentiles are taken from
@@ -160,8 +160,10 @@ def _labeled(
         raise DataError(msg)
     refuse_channels(values.shape, folder / case.image)
     values = values.reshape(values.shape[:3])
-    if not np.isfinite(values).all():
-        raise DataError(f"{folder / case.image}: has NaN or infinite voxels; replace them.")
+    if not is_finite(values):
+        raise DataError(
+            f"{folder / case.image}: has NaN or infinite voxels, or huge fill values; replace them."
+        )
     refuse_other_values(distinct_values(label), classes, folder / case.label)
     whole = label.reshape(values.shape).astype(np.int64)
     facts = _facts(case.case_id, values.shape, affine)

@@ -15,6 +15,8 @@ from medsemi.errors import DataError
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 SUFFIXES = (*NIFTI, *ITK)
+# The squares of a volume of larger numbers have no sum in float32, and no intensity is that large.
+LARGEST = 1e15
 
 
 def volume_stem(name: str) -> str | None:
@@ -61,6 +63,14 @@ def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     if array.dtype.kind not in "biuf":
         raise DataError(f"{path}: color or complex values; keep one number per voxel, alone.")
     return array, affine
+
+
+def is_finite(array: NDArray[Any]) -> bool:
+    """Whether mean and deviation over all values can be taken: no NaN, infinity or huge fill value."""
+    if array.dtype.kind in "biu":
+        return True
+    # A comparison with NaN is false.
+    return bool(array.min(initial=0) > -LARGEST and array.max(initial=0) < LARGEST)
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

@@ -185,6 +185,11 @@ class VolumeStore:
             msg = f"{sources['image']} cannot be prepared: {cause}"
             raise DataError(msg) from error
         image = np.asarray(data["image"], dtype=np.float32)
+        if not np.isfinite(image).all():
+            raise DataError(
+                f"{sources['image']}: its preparation gives NaN or infinity; fill values such as -3.4e38"
+                " have to be replaced by a usual intensity."
+            )
         arrays: dict[str, NDArray[Any]] = {"image": image}
         if "label" in sources:
             arrays["label"] = np.asarray(data["label"])[0].astype(np.uint8)

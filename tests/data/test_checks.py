@@ -136,6 +136,17 @@ def test_not_finite(manifest: Manifest, folder: Path, case: str, value: float) -
     refused(manifest, folder, f"images/{case}.nii.gz", "NaN or infinite")
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"), [(-3.4028e38, np.float32), (1e39, np.float64), (1e20, np.float32)]
+)
+def test_fill_values(manifest: Manifest, folder: Path, value: float, kind: type) -> None:
+    """Mean and deviation over them are none, or leave nothing of the rest of the image."""
+    image = np.random.default_rng(1).normal(size=(20, 20, 20)).astype(kind)
+    image[0, 0] = value
+    write(folder / "images/b.nii.gz", image)
+    refused(manifest, folder, "images/b.nii.gz", "fill values beyond 1e+15 such as -3.4e38")
+
+
 def test_a_header_rounded_to_float32_is_the_same_grid(manifest: Manifest, folder: Path) -> None:
     affine = AFFINE.copy()
     affine[0, 3] += 1e-4

@@ -22,6 +22,7 @@ from monai.transforms import (
     EnsureChannelFirstd,
     Lambdad,
     LoadImaged,
+    NormalizeIntensityd,
     Orientationd,
     ScaleIntensityRanged,
     Spacingd,
@@ -144,6 +145,19 @@ def test_files_that_are_stored_along_other_axes_meet(data: Path) -> None:
     store = VolumeStore(data, Compose(ORIENTED), data / "cache")
     volume = store.volume(CASE, True)
     np.testing.assert_array_equal(volume.label, volume.image[0] > 0.5)
+
+
+def test_what_is_not_finite_after_preparation_is_refused(data: Path) -> None:
+    image = nibabel.load(data / "image.nii.gz")
+    voxels = image.get_fdata(dtype=np.float32)
+    voxels[0] = -3.4028e38
+    nibabel.save(nibabel.Nifti1Image(voxels, image.affine), data / "image.nii.gz")
+    normalizing = Compose([transforms(), NormalizeIntensityd("image")])
+    with pytest.raises(
+        DataError, match=r"image\.nii\.gz: its .* fill values such as -3\.4e38 have to"
+    ):
+        VolumeStore(data, normalizing, data / "cache").volume(CASE, True)
+    assert not list((data / "cache").glob("*"))
 
 
 def test_an_unlabeled_case_needs_no_label_file(data: Path) -> None:
