@@ -21,6 +21,8 @@ from medsemi.errors import DataError
 # Two headers describe one grid when no corner of the volume moves by more than this part of a
 # voxel: quaternions and decimal text round the same affine differently.
 CORNER_TOLERANCE = 0.05
+# Of unit vectors along the axes of a volume; less is rounding.
+_LEAST_DETERMINANT = 1e-6
 # Units of length that prediction brings to mm; training and checks take all numbers as mm.
 _OTHER_UNITS = {1: "meters", 3: "micrometers"}
 
@@ -63,8 +65,8 @@ def refuse_ambiguous_header(path: Path) -> None:
         path: of a file that can be decoded.
 
     Raises:
-        DataError: it is NRRD or MetaImage, its lengths are not in mm, or its header says two
-            things of where the volume lies.
+        DataError: it is NRRD or MetaImage, its lengths are not in mm, its affine spans no volume,
+            or its header says two things of where the volume lies.
     """
     refuse_other_kinds(path)
     image: Any = nibabel.load(path)
@@ -74,6 +76,7 @@ def refuse_ambiguous_header(path: Path) -> None:
             f"{path}: its header gives lengths in {unit}, which training would take for mm; bring"
             " its affine to mm and set xyzt_units to mm."
         )
+    _refuse_flat(image.affine, path)
     # MONAI may change the affine of the image that it is given.
     affine = image.affine.copy()
     other = _affine_in_training(image)
@@ -82,6 +85,17 @@ def refuse_ambiguous_header(path: Path) -> None:
         raise DataError(
             f"{path}: sform, qform and pixdim of its header contradict each other, so that training"
             f' would place it elsewhere than prediction; if its sform is right, write it anew: python -c "{line}".'
+        )
+
+
+def _refuse_flat(affine: NDArray[np.float64], path: Path) -> None:
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    is_solid = np.isfinite(affine).all() and lengths.all()
+    if not (is_solid and abs(np.linalg.det(affine[:3, :3] / lengths)) > _LEAST_DETERMINANT):
+        edges = " x ".join(f"{length:.3g}" for length in lengths)
+        raise DataError(
+            f"{path}: the axes of its affine span no volume (a voxel has edges of {edges} mm); correct"
+            " sform, qform and pixdim of its header."
         )
 
 

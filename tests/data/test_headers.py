@@ -102,6 +102,36 @@ def test_refused_is_what_training_would_place_elsewhere(
     np.testing.assert_array_equal(read_volume(tmp_path / "b.nii")[1], AFFINE)
 
 
+def no_thickness(header: nibabel.Nifti1Header) -> None:
+    header["srow_x"][2] = header["srow_y"][2] = header["srow_z"][2] = 0
+    header["pixdim"][3] = 0
+
+
+def one_direction_twice(header: nibabel.Nifti1Header) -> None:
+    for row in ("srow_x", "srow_y", "srow_z"):
+        header[row][1] = header[row][0]
+
+
+def not_a_number(header: nibabel.Nifti1Header) -> None:
+    header["srow_y"][1] = np.nan
+
+
+@pytest.mark.parametrize("spoil", [no_thickness, one_direction_twice, not_a_number])
+def test_an_affine_without_a_volume_is_refused(
+    tmp_path: Path, spoil: Callable[[nibabel.Nifti1Header], None]
+) -> None:
+    header = nibabel.Nifti1Image(np.ones((6, 5, 4), np.float32), AFFINE).header
+    spoil(header)
+    nibabel.save(
+        nibabel.Nifti1Image(np.ones((6, 5, 4), np.float32), None, header), tmp_path / "a.nii"
+    )
+    with pytest.raises(
+        DataError, match=r"a\.nii: the axes of its affine span no volume"
+    ) as refused:
+        refuse_ambiguous_header(tmp_path / "a.nii")
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("unit", "words"), [("meter", "meters"), ("micron", "micrometers")])
 def test_lengths_that_are_not_in_mm_are_refused(tmp_path: Path, unit: str, words: str) -> None:
     path = written(tmp_path / "a.nii.gz", lambda header: header.set_xyzt_units(unit))
