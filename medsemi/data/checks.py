@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from medsemi.atomic import write_atomically
 from medsemi.data.headers import (
-    is_same_grid,
-    largest_corner_shift,
+    Grid,
     refuse_ambiguous_header,
     refuse_channels,
+    refuse_other_grid,
+    without_channel,
 )
 from medsemi.data.label_values import distinct_values, refuse_other_values
 from medsemi.data.leaks import Seen, files_agreement, refuse_copies
@@ -40,7 +41,7 @@ class VolumeFacts:
     """What the checks need of one decoded volume.
 
     Attributes:
-        shape: of the array, trailing axes of length 1 beyond the third removed.
+        shape: of the array, a fourth axis of length 1 removed.
         affine: 4 rows of 4, voxel to millimetres.
         finite: no NaN, no infinity and no huge fill value.
         digest: of shape and float32 voxels, the same for a copy in another file format or with
@@ -102,8 +103,7 @@ def check_training_data(
             affine, an image has several channels, a label has values outside the classes, all
             labeled cases lack a class, a volume has NaN, infinity or huge fill values, or two
             subsets hold the same image, after changes to its file only where one of them is scored
-            and it is certain
-            (see `leaks`).
+            and it is certain (see `leaks`).
     """
     _check(manifest, _TRAINING_ROLES, Path(dataset_dir), cache_dir)
 
@@ -175,11 +175,15 @@ def _check_content(
         if label_path is not None:
             label = cache.facts(folder / label_path, "label")
             _refuse_not_finite(label, folder / label_path)
-            _refuse_other_grid(image, label, path, folder / label_path)
+            refuse_other_grid(_grid(image), _grid(label), path, folder / label_path)
             refuse_other_values(label.values, classes, folder / label_path)
             labeled.update(label.values if role == "labeled" else ())
     _refuse_unseen_classes(labeled, classes)
     refuse_copies(images, cache.agreement)
+
+
+def _grid(facts: VolumeFacts) -> Grid:
+    return facts.shape, np.asarray(facts.affine)
 
 
 def _thumbnail(image: VolumeFacts) -> NDArray[np.uint8]:
@@ -206,21 +210,6 @@ def _refuse_repeated_content(
         )
 
 
-def _refuse_other_grid(image: VolumeFacts, label: VolumeFacts, path: Path, other: Path) -> None:
-    if image.shape[: len(label.shape)] != label.shape:
-        raise ManifestError(
-            f"{other}: the label has shape {label.shape} but its image {path} has {image.shape};"
-            " resample one to the grid of the other."
-        )
-    affine, label_affine = np.asarray(image.affine), np.asarray(label.affine)
-    if not is_same_grid(label.shape, affine, label_affine):
-        shift = largest_corner_shift(label.shape, affine, label_affine)
-        raise ManifestError(
-            f"{other}: the affine differs from that of its image {path} (a corner of the volume"
-            f" is {shift:.3g} mm away); correct the header or resample."
-        )
-
-
 def _refuse_unseen_classes(labeled: set[float], classes: dict[int, str]) -> None:
     for value, name in classes.items():
         if value and value not in labeled:
@@ -233,9 +222,7 @@ def _refuse_unseen_classes(labeled: set[float], classes: dict[int, str]) -> None
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     array, affine = read_volume(path)
     refuse_ambiguous_header(path)
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    return array, affine
+    return without_channel(array), affine
 
 
 def _facts(array: NDArray[Any], affine: NDArray[np.float64]) -> VolumeFacts:

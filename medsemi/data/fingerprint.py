@@ -18,7 +18,13 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from medsemi.data.headers import refuse_ambiguous_header, refuse_channels, refuse_other_kinds
+from medsemi.data.headers import (
+    refuse_ambiguous_header,
+    refuse_channels,
+    refuse_other_grid,
+    refuse_other_kinds,
+    without_channel,
+)
 from medsemi.data.label_values import distinct_values, refuse_other_values
 from medsemi.data.manifest import Case, Manifest
 from medsemi.data.reading import is_finite, read_volume
@@ -111,7 +117,7 @@ def take_fingerprint(
         modality: `CT` or `MR`; None takes the word of the manifest, or else of the values.
 
     Raises:
-        DataError: if a file cannot be read, or is one that training takes otherwise, image and label differ in shape, a label has values
+        DataError: if a file cannot be read, or is one that training takes otherwise, image and label differ in shape or affine, a label has values
             outside the classes, or no labeled case has a structure.
     """
     facts, samples, voxels, least = [], [], np.zeros(len(manifest.classes)), np.inf
@@ -151,23 +157,24 @@ def _labeled(
     case: Case, folder: Path, classes: dict[int, str]
 ) -> tuple[NDArray[Any], NDArray[np.int64], CaseFacts]:
     assert case.label is not None
-    values, affine = read_volume(folder / case.image)
-    label, _ = read_volume(folder / case.label)
-    for path in (case.image, case.label):
-        refuse_ambiguous_header(folder / path)
-    if values.shape[:3] != label.shape[:3]:
-        msg = f"{case.case_id}: image {values.shape} and label {label.shape} differ; replace one."
-        raise DataError(msg)
+    values, affine = _read(folder / case.image)
+    label, label_affine = _read(folder / case.label)
     refuse_channels(values.shape, folder / case.image)
-    values = values.reshape(values.shape[:3])
+    grids = (values.shape, affine), (label.shape, label_affine)
+    refuse_other_grid(*grids, folder / case.image, folder / case.label)
     if not is_finite(values):
         raise DataError(
             f"{folder / case.image}: has NaN or infinite voxels, or huge fill values; replace them."
         )
     refuse_other_values(distinct_values(label), classes, folder / case.label)
-    whole = label.reshape(values.shape).astype(np.int64)
-    facts = _facts(case.case_id, values.shape, affine)
-    return values, whole, replace(facts, is_labeled=True)
+    facts = replace(_facts(case.case_id, values.shape, affine), is_labeled=True)
+    return values, label.astype(np.int64), facts
+
+
+def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    array, affine = read_volume(path)
+    refuse_ambiguous_header(path)
+    return without_channel(array), affine
 
 
 def _header(case: Case, folder: Path) -> CaseFacts:

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from medsemi.data.reading import ITK
 from medsemi.errors import DataError
 
+# Shape in voxels, and the affine from voxels to mm.
+Grid = tuple[Sequence[int], NDArray[np.float64]]
+
 # Two headers describe one grid when no corner of the volume moves by more than this part of a
 # voxel: quaternions and decimal text round the same affine differently.
 CORNER_TOLERANCE = 0.05
@@ -38,6 +41,37 @@ def refuse_other_kinds(path: Path) -> None:
         raise DataError(
             f"{path}: training reads NIfTI alone, while medsemi predict reads this as it is; convert"
             f' images and labels with python -c "{line}".'
+        )
+
+
+def without_channel(array: NDArray[Any]) -> NDArray[Any]:
+    """A volume (x, y, z, 1) as (x, y, z), which training takes alike; all others as they are."""
+    return array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
+
+
+def refuse_other_grid(image: Grid, label: Grid, path: Path, label_path: Path) -> None:
+    """Refuse a label that is not on the grid of its image.
+
+    Args:
+        image: shape of the array, see `without_channel`, and affine.
+        label: likewise.
+        path: of the image, for the message.
+        label_path: of the label, for the message.
+
+    Raises:
+        DataError: the shapes differ, or the affines by more than headers round.
+    """
+    (shape, affine), (label_shape, label_affine) = image, label
+    if tuple(shape) != tuple(label_shape):
+        raise DataError(
+            f"{label_path}: the label has shape {tuple(label_shape)} but its image {path} has"
+            f" {tuple(shape)}; resample one to the grid of the other."
+        )
+    if not is_same_grid(shape, affine, label_affine):
+        shift = largest_corner_shift(shape, affine, label_affine)
+        raise DataError(
+            f"{label_path}: the affine differs from that of its image {path} (a corner of the volume"
+            f" is {shift:.3g} mm away); correct the header or resample."
         )
 
 
@@ -65,11 +99,12 @@ def refuse_ambiguous_header(path: Path) -> None:
         path: of a file that can be decoded.
 
     Raises:
-        DataError: it is NRRD or MetaImage, its lengths are not in mm, its affine spans no volume,
+        DataError: it is NRRD or MetaImage, has more than four axes, its lengths are not in mm, its affine spans no volume,
             or its header says two things of where the volume lies.
     """
     refuse_other_kinds(path)
     image: Any = nibabel.load(path)
+    _refuse_more_axes(image.shape, path)
     unit = _OTHER_UNITS.get(int(image.header["xyzt_units"]) & 7)
     if unit is not None:
         raise DataError(
@@ -85,6 +120,16 @@ def refuse_ambiguous_header(path: Path) -> None:
         raise DataError(
             f"{path}: sform, qform and pixdim of its header contradict each other, so that training"
             f' would place it elsewhere than prediction; if its sform is right, write it anew: python -c "{line}".'
+        )
+
+
+def _refuse_more_axes(shape: Sequence[int], path: Path) -> None:
+    """MONAI takes the last axis for channels and the fourth, if it is another, for space."""
+    if len(shape) > 4:
+        line = "import nibabel as n; n.save(n.squeeze_image(n.load('a.nii.gz')), 'b.nii.gz')"
+        raise DataError(
+            f"{path}: has the shape {tuple(shape)}, while training takes three axes; drop those of length"
+            f' 1 with python -c "{line}".'
         )
 
 

@@ -182,7 +182,8 @@ class VolumeStore:
             data = run_aligned(self.transforms, sources)
         except Exception as error:
             cause = " ".join(str(error.__cause__ or error).split())[:200]
-            msg = f"{sources['image']} cannot be prepared: {cause}"
+            label = f" with its label {sources['label']}" if "label" in sources else ""
+            msg = f"{sources['image']} cannot be prepared{label}: {cause}"
             raise DataError(msg) from error
         image = np.asarray(data["image"], dtype=np.float32)
         if not np.isfinite(image).all():

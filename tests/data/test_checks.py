@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +99,18 @@ def other_origin(folder: Path) -> None:
     write(folder / "labels/a.nii.gz", np.zeros(SHAPE, np.uint8), affine)
 
 
+def fewer_axes(folder: Path) -> None:
+    write(folder / "labels/a.nii.gz", np.ones(SHAPE[:2], np.uint8))
+
+
+def more_axes(folder: Path) -> None:
+    write(folder / "labels/a.nii.gz", np.ones((*SHAPE, 1, 1), np.uint8))
+
+
+def several_labels(folder: Path) -> None:
+    write(folder / "labels/a.nii.gz", np.ones((*SHAPE, 2), np.uint8))
+
+
 def wrong_values(folder: Path) -> None:
     write(folder / "labels/a.nii.gz", np.full(SHAPE, 7, np.uint8))
 
@@ -113,6 +127,9 @@ def nan_in_label(folder: Path) -> None:
     ("spoil", "words"),
     [
         (other_shape, "shape (6, 5, 3)"),
+        (fewer_axes, "shape (6, 5) but its image"),
+        (more_axes, "has the shape (6, 5, 4, 1, 1)"),
+        (several_labels, "shape (6, 5, 4, 2)"),
         (other_spacing, "affine differs"),
         (other_origin, "1 mm away"),
         (wrong_values, "values {7} outside the classes [0, 1]"),
@@ -181,6 +198,25 @@ def test_same_content_within_one_subset_is_allowed(manifest: Manifest, folder: P
 def test_several_channels(manifest: Manifest, folder: Path) -> None:
     write(folder / "images/a.nii.gz", np.zeros((*SHAPE, 2), np.float32))
     refused(manifest, folder, "images/a.nii.gz", "2 channels")
+
+
+@pytest.mark.parametrize("name", ["images/a.nii.gz", "images/b.nii.gz", "labels/d.nii.gz"])
+def test_axes_beyond_a_channel_are_refused_with_a_line_that_drops_them(
+    manifest: Manifest, folder: Path, name: str
+) -> None:
+    image = nibabel.load(folder / name)
+    array = np.asarray(image.dataobj)
+    write(folder / name, array[..., None])
+    check_training_data(manifest, folder)
+    write(folder / name, array[..., None, None])
+    with pytest.raises(ManifestError, match=rf"{name}: .* training takes three axes") as caught:
+        check_training_data(manifest, folder)
+    line = str(caught.value).split('python -c "')[1].rstrip('".')
+    for stood in ("'a.nii.gz'", "'b.nii.gz'"):
+        line = line.replace(stood, repr(str(folder / name)))
+    subprocess.run([sys.executable, "-c", line], check=True)
+    assert nibabel.load(folder / name).shape == SHAPE
+    check_training_data(manifest, folder)
 
 
 def test_damaged_file(manifest: Manifest, folder: Path) -> None:

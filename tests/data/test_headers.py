@@ -148,6 +148,29 @@ def test_other_kinds_are_refused(tmp_path: Path) -> None:
         refuse_ambiguous_header(path)
 
 
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((6, 5), "the label has shape (6, 5) but its image"),
+        ((6, 5, 4, 1, 1), "has the shape (6, 5, 4, 1, 1)"),
+        ((6, 5, 4, 2), "the label has shape (6, 5, 4, 2)"),
+    ],
+)
+def test_a_fingerprint_compares_whole_shapes(
+    tmp_path: Path, shape: tuple[int, ...], words: str
+) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.ones((6, 5, 4), np.float32), AFFINE), tmp_path / "a.nii")
+    nibabel.save(nibabel.Nifti1Image(np.ones(shape, np.uint8), AFFINE), tmp_path / "l.nii")
+    document = {
+        "name": "m", "classes": {"0": "background", "1": "organ"}, "image": "{case}.nii",
+        "labeled": [{"case": "a", "label": "l.nii"}],
+    }  # fmt: skip
+    with pytest.raises(DataError) as refused:
+        take_fingerprint(parse_manifest(document, "m.json"), tmp_path)
+    assert str(refused.value).startswith(str(tmp_path / "l.nii"))
+    assert words in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["images/a.nii", "images/b.nii", "labels/a.nii"])
 def test_a_fingerprint_refuses_them(tmp_path: Path, name: str) -> None:
     document = {

@@ -248,13 +248,17 @@ def test_what_training_refuses_is_not_planned_for(data: Path, number: int) -> No
 
 def test_labels_without_a_structure_or_of_another_shape_are_named(data: Path) -> None:
     manifest = load_manifest(data / "manifest.json")
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
     for number in (1, 2):
         empty = np.zeros((20, 18, 10), np.uint8)
-        write(data, f"labels/{number}.nii.gz", empty, np.eye(4))
+        write(data, f"labels/{number}.nii.gz", empty, affine)
     with pytest.raises(DataError, match="No labeled case of small"):
         take_fingerprint(manifest, data)
-    write(data, "labels/2.nii.gz", np.zeros((20, 18, 9), np.uint8), np.eye(4))
-    with pytest.raises(DataError, match="2: image"):
+    write(data, "labels/2.nii.gz", np.zeros((20, 18, 9), np.uint8), affine)
+    with pytest.raises(DataError, match=r"labels/2\.nii\.gz: the label has shape \(20, 18, 9\)"):
+        take_fingerprint(manifest, data)
+    write(data, "labels/2.nii.gz", np.zeros((20, 18, 10), np.uint8), np.eye(4))
+    with pytest.raises(DataError, match=r"labels/2\.nii\.gz: the affine differs"):
         take_fingerprint(manifest, data)
 
 
