@@ -25,7 +25,7 @@ from medsemi.data.headers import (
     refuse_other_kinds,
     without_channel,
 )
-from medsemi.data.label_values import distinct_values, refuse_other_values
+from medsemi.data.label_values import distinct_values, near_whole, refuse_other_values
 from medsemi.data.manifest import Case, Manifest
 from medsemi.data.reading import is_finite, read_volume
 from medsemi.errors import DataError
@@ -168,7 +168,7 @@ def _labeled(
         )
     refuse_other_values(distinct_values(label), classes, folder / case.label)
     facts = replace(_facts(case.case_id, values.shape, affine), is_labeled=True)
-    return values, label.astype(np.int64), facts
+    return values, near_whole(label).astype(np.int64), facts
 
 
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:

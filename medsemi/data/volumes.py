@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from medsemi.atomic import write_atomically
 from medsemi.data.alignment import Transforms, refuse_apart, run_aligned
 from medsemi.data.code_digest import class_digest, code_digest
-from medsemi.data.label_values import distinct_values
+from medsemi.data.label_values import as_classes, distinct_values
 from medsemi.data.manifest import Case
 from medsemi.data.reading import read_volume
 from medsemi.data.windows import foreground_counts
@@ -193,7 +193,7 @@ class VolumeStore:
             )
         arrays: dict[str, NDArray[Any]] = {"image": image}
         if "label" in sources:
-            arrays["label"] = np.asarray(data["label"])[0].astype(np.uint8)
+            arrays["label"] = as_classes(np.asarray(data["label"])[0], sources["label"])
             if arrays["label"].shape != image.shape[1:]:
                 msg = f"{sources['label']} has another shape than its image after preparation."
                 raise DataError(msg)

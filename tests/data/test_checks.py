@@ -133,7 +133,7 @@ def nan_in_label(folder: Path) -> None:
         (other_spacing, "affine differs"),
         (other_origin, "1 mm away"),
         (wrong_values, "values {7} outside the classes [0, 1]"),
-        (fractional_values, "values {0.5} outside"),
+        (fractional_values, "values {0.5}, which are no whole numbers"),
         (nan_in_label, "NaN"),
     ],
 )
@@ -142,6 +142,35 @@ def test_bad_labels(
 ) -> None:
     spoil(folder)
     refused(manifest, folder, "labels/a.nii.gz", words)
+
+
+def scaled(folder: Path, stored: int, slope: float) -> None:
+    """Written as some tools do: whole numbers are a slope times others."""
+    label = nibabel.Nifti1Image(np.zeros(SHAPE, np.int16), AFFINE)
+    label.dataobj[::2] = stored
+    label.header.set_slope_inter(slope, 0)
+    nibabel.save(label, folder / "labels/a.nii.gz")
+
+
+@pytest.mark.parametrize(("stored", "slope"), [(10, 0.1), (3, 1 / 3), (1000, 0.001)])
+def test_values_that_scaling_rounded_are_whole(
+    manifest: Manifest, folder: Path, stored: int, slope: float
+) -> None:
+    scaled(folder, stored, slope)
+    values = np.unique(np.asarray(nibabel.load(folder / "labels/a.nii.gz").dataobj))
+    assert values[-1] == pytest.approx(1)
+    check_training_data(manifest, folder)
+    assert label_facts(folder / "labels/a.nii.gz").values == (0.0, 1.0)
+
+
+def test_values_that_scaling_made_others_of_are_told_as_such(
+    manifest: Manifest, folder: Path
+) -> None:
+    scaled(folder, 10, 0.103)
+    words = "values {1.03}, which are no whole numbers: scl_slope of its header or a resampling"
+    refused(manifest, folder, "labels/a.nii.gz", words)
+    scaled(folder, 20, 0.1)
+    refused(manifest, folder, "labels/a.nii.gz", "values {2} outside the classes")
 
 
 @pytest.mark.parametrize("case", ["a", "b", "d"])

@@ -262,12 +262,25 @@ def test_labels_without_a_structure_or_of_another_shape_are_named(data: Path) ->
         take_fingerprint(manifest, data)
 
 
-@pytest.mark.parametrize("value", [-1, 2, 0.5])
+def test_a_label_that_scaling_rounded_counts_as_whole(data: Path) -> None:
+    """Cut off, 0.9999 would be background."""
+    manifest = load_manifest(data / "manifest.json")
+    found = take_fingerprint(manifest, data)
+    for number in (1, 2):
+        label = np.zeros((20, 18, 10), np.float32)
+        label[4:8, 4:8, 4:6] = 0.9999
+        write(data, f"labels/{number}.nii.gz", label, np.diag([1.0, 1.0, 3.0, 1.0]))
+    assert take_fingerprint(manifest, data) == found
+
+
+@pytest.mark.parametrize("value", [-1, 2, 0.5, np.nan])
 def test_values_outside_the_classes_are_named(data: Path, value: float) -> None:
     label = np.zeros((20, 18, 10), np.float32)
     label[4:8, 4:8, 4:6], label[0, 0, 0] = 1, value
     write(data, "labels/2.nii.gz", label, np.diag([1.0, 1.0, 3.0, 1.0]))
-    words = rf"2\.nii\.gz: the label has the values \{{{value:g}\}} outside the classes"
+    words = (
+        rf"2\.nii\.gz: the label has the values \{{{value:g}\}}(, which are no whole| outside the)"
+    )
     with pytest.raises(DataError, match=words):
         take_fingerprint(load_manifest(data / "manifest.json"), data)
 

@@ -160,6 +160,26 @@ def test_what_is_not_finite_after_preparation_is_refused(data: Path) -> None:
     assert not list((data / "cache").glob("*"))
 
 
+@pytest.mark.parametrize("value", [1.0005, 0.9995])
+def test_labels_near_a_whole_number_are_that_number(data: Path, value: float) -> None:
+    label = nibabel.load(data / "label.nii.gz")
+    scaled = value * label.get_fdata(dtype=np.float32)
+    nibabel.save(nibabel.Nifti1Image(scaled, label.affine), data / "label.nii.gz")
+    volume = VolumeStore(data, transforms(), data / "cache").volume(CASE, True)
+    np.testing.assert_array_equal(volume.label, volume.image[0] > 0.5)
+
+
+@pytest.mark.parametrize("value", [0.5, 256, -1, np.nan])
+def test_labels_that_are_no_class_after_preparation_are_refused(data: Path, value: float) -> None:
+    voxels = np.full((6, 5, 4), value, np.float32)
+    affine = nibabel.load(data / "label.nii.gz").affine
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), data / "label.nii.gz")
+    with pytest.raises(
+        DataError, match=r"label\.nii\.gz: its preparation gives values that are no"
+    ):
+        VolumeStore(data, transforms(), data / "cache").volume(CASE, True)
+
+
 def test_an_unlabeled_case_needs_no_label_file(data: Path) -> None:
     (data / "label.nii.gz").unlink()
     store = VolumeStore(data, transforms(), data / "cache")
