@@ -217,8 +217,8 @@ class VolumeStore:
         left = set(distinct_values(label).tolist())
         if left.issuperset(distinct_values(read_volume(sources["label"])[0]).tolist()):
             return []
-        data = kept({name: str(path) for name, path in sources.items()})
-        before = distinct_values(np.asarray(data["label"])[0].astype(np.uint8))
+        whole = np.asarray(run_aligned(kept, sources)["label"])[0]
+        before = distinct_values(as_classes(whole, sources["label"]))
         return sorted(set(before.tolist()) - left)
 
 
