@@ -46,4 +46,6 @@ def own_name(case: Case) -> str:
 
 
 def _suffix(case: Case) -> str:
-    return f"_{place_of(case)[:_DIGITS]}"
+    place = place_of(case)
+    # A name may end in a line of its own: without a place there is nothing to cut.
+    return f"_{place[:_DIGITS]}" if place else ""

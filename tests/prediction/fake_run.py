@@ -1,6 +1,6 @@
 """A run with stages that need no image and no network, also as a process that tests can kill.
 
-An input file holds JSON: `outcome` (predict, skip, refuse), `findings` (codes), `fail` (reading,
+An input file holds JSON, unless the stage that finds files is the real one: `outcome` (predict, skip, refuse), `findings` (codes), `fail` (reading,
 network, writing) with `error` (refused, crash, memory, too_large, disk), `seed`.
 
 Usage: python fake_run.py MODEL OUT PAUSE SHARD INPUT...
@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,7 +63,10 @@ def _case(path: Path) -> Case:
 
 
 def _perhaps_fail(path: Path, stage: str) -> None:
-    said = json.loads(path.read_text())
+    try:
+        said = json.loads(path.read_bytes())
+    except ValueError:  # a real image
+        return
     if said.get("fail") != stage:
         return
     secret = f"'{path}' of DOE^JANE 1.2.840.113619.2.5.17 12345678"
@@ -161,7 +164,15 @@ def record(
         "status": status,
         "class": case.category,
         "codes": [{"code": each.code, "text": each.text} for each in findings],
-        "source": {"modality": "CT", "slices": SHAPE[2], "spacing_mm": [1.0, 1.0, 2.0]},
+        "source": {
+            "kind": case.source.kind,
+            "modality": "CT",
+            "series_uid": case.source.tags.get("series_uid", ""),
+            "study_uid": case.source.tags.get("study_uid", ""),
+            "slices": SHAPE[2],
+            "spacing_mm": [1.0, 1.0, 2.0],
+        },
+        "options": asdict(options),
         "geometry_sha256": geometry_digest(case),
         "outputs": written.outputs if written else [],
         "volumes": written.volumes if written else [],
