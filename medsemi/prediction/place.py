@@ -1,38 +1,63 @@
-"""Two files of one name, handed over in two runs: the second result stands beside the first.
+"""Scans of one name, handed over in two runs: the second result stands beside the first.
 
-Cases that are not DICOM are named by their files, so the name alone does not tell two of them apart.
+A name does not tell two scans apart: folders of several patients hold files and folders of one name,
+and headers may repeat a number. What tells whose result a folder holds is the place of a scan.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from medsemi.prediction.case import Case
 from medsemi.prediction.ledger import case_folder, is_whole, read_record
 
 _DIGITS = 6
+_UIDS = ("study_uid", "series_uid")
 
 
 def place_of(case: Case) -> str:
-    """SHA-256 of where the file of a case lies; empty for DICOM, which is named by its series."""
-    if case.source.kind == "dicom":
-        return ""
-    return hashlib.sha256(os.fsencode(case.source.path.resolve())).hexdigest()
+    """SHA-256 of what a case comes from, whatever else there is in a run.
+
+    That is the path of its file; for DICOM study, series, stack and volume, wherever the files lie; and
+    the folder where the series has no UID.
+    """
+    source = case.source
+    if source.kind != "dicom":
+        return hashlib.sha256(os.fsencode(source.path.resolve())).hexdigest()
+    study, series = (source.tags.get(uid, "") for uid in _UIDS)
+    images = [each.uid for each in source.slices if each.uid]
+    unnamed = [str(source.path.parent.resolve()), min(images, default="")]
+    # The key begins with the series, and says more of it where another one of the run is like it.
+    within = case.key.rsplit("|", 2)[1:]
+    parts = [study, *([series] if series else unnamed), *within]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def is_taken(out: Path, case: Case) -> bool:
-    """Whether the folder of a case holds the result of a file at another place.
+    """Whether the folder of a case holds the result of another scan.
 
     Args:
         out: the output folder.
         case: whose place is looked for; a record that tells none is no other's.
     """
-    folder, place = case_folder(out, case.case_id), place_of(case)
+    folder = case_folder(out, case.case_id)
     record = read_record(folder)
-    return record is not None and is_whole(folder, record) and record.get("place", place) != place
+    return record is not None and is_whole(folder, record) and _is_of_another(record, case)
+
+
+def _is_of_another(record: Mapping[str, Any], case: Case) -> bool:
+    if "place" in record:
+        return bool(record["place"] != place_of(case))
+    # Results of DICOM that are older than their places tell study and series.
+    source = record.get("source", {})
+    told = [source.get(uid) for uid in _UIDS]
+    return bool(told[1]) and told != [case.source.tags.get(uid, "") for uid in _UIDS]
 
 
 def beside(case: Case) -> Case:
@@ -46,6 +71,4 @@ def own_name(case: Case) -> str:
 
 
 def _suffix(case: Case) -> str:
-    place = place_of(case)
-    # A name may end in a line of its own: without a place there is nothing to cut.
-    return f"_{place[:_DIGITS]}" if place else ""
+    return f"_{place_of(case)[:_DIGITS]}"

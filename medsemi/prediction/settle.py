@@ -107,7 +107,7 @@ def foregone(run: Run, case: Case) -> Callable[[], None] | None:
 
 
 def named(run: Run, case: Case) -> Case:
-    """A case under the name of its folder: another one where the result of another file is there."""
+    """A case under the name of its folder: another one where the result of another scan is there."""
     if case.outcome == "skip" or not is_taken(run.out, case) or _is_unchanged(run, case):
         return case
     return beside(case)
@@ -190,7 +190,8 @@ def settle(run: Run, case: Case, status: str, findings: Sequence[Finding] = ()) 
     """
     findings = (*case.findings, *findings)
     try:
-        record = run.stages.record(case, status, findings, run.model, run.options) | _place(case)
+        record = run.stages.record(case, status, findings, run.model, run.options)
+        record["place"] = place_of(case)
         unable = _is_unable(findings) and _is_whole(run, case)
         if unable:
             _note(run, case, "Its earlier result is kept.")
@@ -259,7 +260,8 @@ def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -
             seconds=seconds,
             peak_memory_gb=_peak_memory(),
         )
-        _commit(run, case, folder, {**record, "quick_key": reading.quick_key, **_place(case)})
+        facts = {"quick_key": reading.quick_key, "place": place_of(case)}
+        _commit(run, case, folder, record | facts)
     except Exception as error:
         if folder is not None:
             discard(folder)
@@ -268,12 +270,6 @@ def export(run: Run, case: Case, reading: Reading, segmentation: Segmentation) -
         settle(run, case, status_of(finding), (*known, finding))
         return
     _tell(run, case, "done", (*case.findings, *known), sum(seconds.values()))
-
-
-def _place(case: Case) -> dict[str, str]:
-    """What tells the next run whose result this is, see `medsemi.prediction.place`."""
-    place = place_of(case)
-    return {"place": place} if place else {}
 
 
 def _peak_memory() -> dict[str, float]:
@@ -339,7 +335,7 @@ def _tell(
     shown: str = "",
 ) -> None:
     if outcome in ("done", "refused", "failed") and own_name(case) != case.case_id:
-        _note(run, case, f"{own_name(case)} is the result of another file.")
+        _note(run, case, f"{own_name(case)} is the result of another scan.")
     for finding in findings:
         run.console.say(case.case_id, finding.code, finding.text)
         run.log.event(f"case {case.case_id} {finding.code} {scrub(finding.text)}")

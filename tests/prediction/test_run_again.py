@@ -215,7 +215,7 @@ def test_a_file_of_the_same_name_replaces_no_result(
     assert re.fullmatch(r"case01_[0-9a-f]{6}", second)
     assert records(out)[second]["status"] == "done"
     assert re.fullmatch(r"case02_[0-9a-f]{6}", third)
-    assert (second, "note", "case01 is the result of another file.") in told.lines
+    assert (second, "note", "case01 is the result of another scan.") in told.lines
     assert told.codes("case00") == ["S12"]
     (other / "case02.json").unlink()
     _, told = go(other, model, out, stages=no_network(FAKE.make_stages()))
