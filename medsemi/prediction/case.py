@@ -146,6 +146,7 @@ class Case:
         geometry: measured facts for `inspect` and tests: pixel_spacing (row, column), matrix (rows,
             columns), positions, spacing, step_min, step_max, tilt_deg, shift_mm, missing,
             missing_after, iop, first_ipp, last_ipp, as far as they are known.
+        names: all that `case_id` may be, whatever else there is in a run.
     """
 
     key: str
@@ -158,6 +159,7 @@ class Case:
     grid: Grid | None = None
     slice_index: tuple[float, ...] = ()
     geometry: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
     @property
     def codes(self) -> tuple[str, ...]:

@@ -28,13 +28,13 @@ from medsemi.prediction.console import Console
 from medsemi.prediction.discovery.files import check_there
 from medsemi.prediction.earlier import foreign_file
 from medsemi.prediction.interruption import Interrupted, interruptible, undisturbed
-from medsemi.prediction.ledger import of_shard
+from medsemi.prediction.ledger import of_shard, quick_key
 from medsemi.prediction.lock import Held, hold, hold_folder, not_writable, others_at_work
 from medsemi.prediction.log import Log, now, trace
 from medsemi.prediction.mishap import Stage, explain, refuse_warnings, status_of
 from medsemi.prediction.model import load_model
 from medsemi.prediction.options import Options
-from medsemi.prediction.place import beside
+from medsemi.prediction.place import beside, in_their_folders
 from medsemi.prediction.run_json import (
     INTERRUPTED,
     RunFacts,
@@ -49,7 +49,6 @@ from medsemi.prediction.settle import (
     already,
     export,
     foregone,
-    named,
     read,
     settle,
     stands,
@@ -217,11 +216,7 @@ def _run(run: Run, inputs: Sequence[Path], held: Held, behind: Behind) -> int:
     cases = [case for case in known if of_shard(case, run.options.shard)]
     run.noted["known"] = len(cases)
     run.log.event(f"{len(cases)} cases, {len(scan.ignored)} files ignored")
-    alone = run.options.shard[1] == 1
-    names = {each.case_id for case in cases for each in (case, beside(case))}
-    tidy(run.out / "cases", None if alone else names)
-    cases = [named(run, case) for case in cases]
-    _check_names(cases)
+    cases = _named(run, cases, known)
     if scan.ignored:
         count = len(scan.ignored)
         what = "1 file is" if count == 1 else f"{count} files are"
@@ -234,6 +229,21 @@ def _run(run: Run, inputs: Sequence[Path], held: Held, behind: Behind) -> int:
     if ends <= {"skipped"} and any(case.outcome == "predict" for case in known):
         return 0  # what can be predicted belongs to other shards
     return exit_code(run.outcomes.values())
+
+
+def _named(run: Run, cases: Sequence[Case], known: Sequence[Case]) -> list[Case]:
+    """Tidy the folders of the cases of this run, and give each case the name of its folder."""
+    folder, alone = run.out / "cases", run.options.shard[1] == 1
+    names = {each.case_id for case in cases for each in (case, beside(case))}
+    tidy(folder, None if alone else names)
+    keys = partial(quick_key, model=run.model, options=run.options)
+    named = in_their_folders(run.out, cases, known, keys)
+    if (
+        not alone
+    ):  # a name of an earlier run may be that of a case of another shard, unless it is ours
+        tidy(folder, {case.case_id for case in named} - names)
+    _check_names(named)
+    return named
 
 
 def _check_names(cases: Sequence[Case]) -> None:

@@ -32,7 +32,7 @@ from medsemi.prediction.log import Log, scrub
 from medsemi.prediction.mishap import explain, refuse_warnings, status_of
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
-from medsemi.prediction.place import beside, is_taken, own_name, place_of
+from medsemi.prediction.place import is_taken, own_name, place_of
 from medsemi.prediction.run_json import exit_code
 from medsemi.prediction.stages import Stages
 
@@ -104,13 +104,6 @@ def foregone(run: Run, case: Case) -> Callable[[], None] | None:
     if run.options.overwrite == "never" and folder.exists():
         return partial(_keep, run, case)
     return partial(_already, run, case) if _is_unchanged(run, case) else None
-
-
-def named(run: Run, case: Case) -> Case:
-    """A case under the name of its folder: another one where the result of another scan is there."""
-    if case.outcome == "skip" or not is_taken(run.out, case) or _is_unchanged(run, case):
-        return case
-    return beside(case)
 
 
 def _is_unchanged(run: Run, case: Case) -> bool:
@@ -334,8 +327,9 @@ def _tell(
     seconds: float | None = None,
     shown: str = "",
 ) -> None:
-    if outcome in ("done", "refused", "failed") and own_name(case) != case.case_id:
-        _note(run, case, f"{own_name(case)} is the result of another scan.")
+    own = replace(case, case_id=own_name(case))
+    if outcome in ("done", "refused", "failed") and own != case and is_taken(run.out, own):
+        _note(run, case, f"{own.case_id} is the result of another scan.")
     for finding in findings:
         run.console.say(case.case_id, finding.code, finding.text)
         run.log.event(f"case {case.case_id} {finding.code} {scrub(finding.text)}")

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -172,7 +172,7 @@ def record(
             "slices": SHAPE[2],
             "spacing_mm": [1.0, 1.0, 2.0],
         },
-        "options": asdict(options),
+        "options": {"gaps": options.gaps, "tilt": options.tilt, "strict": options.strict},
         "geometry_sha256": geometry_digest(case),
         "outputs": written.outputs if written else [],
         "volumes": written.volumes if written else [],

@@ -10,8 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 
+from medsemi.prediction.codes import CaseRefused
 from medsemi.prediction.options import Options
 from medsemi.prediction.run import predict
 from medsemi.prediction.stages import STAGES
@@ -19,6 +22,7 @@ from medsemi.prediction.stages import STAGES
 FAKE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_run.py"))))
 Go = Callable[..., Any]
 Write = Callable[..., Path]
+contents = FAKE.contents
 records = FAKE.records
 
 
@@ -125,3 +129,97 @@ def test_results_of_dicom_that_tell_no_place_are_known_by_their_series(
     assert len(records(out)) == 2
     assert go(tmp_path / "pat1", names="path", overlap=0.25).counts == {"done": 1}
     assert len(records(out)) == 2
+
+
+def write_file(folder: Path, seed: int) -> Path:
+    """A NIfTI file that has the name of any other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(seed).normal(size=(6, 5, 12)).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.0, 2.0, 1.0])), folder / "ct.nii.gz")
+    return folder
+
+
+def write_unnamed(write: Write, folder: Path, seed: int) -> Path:
+    """A series without identifiers, in a folder that has the name of any other."""
+    uids = dict.fromkeys(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), "")
+    write_series(write, f"{folder.name}/CT", **uids, PixelData=bytes([seed]) * 48)
+    return folder
+
+
+@pytest.fixture(params=["file", "series"])
+def sites(request: pytest.FixtureRequest, write_image: Write, tmp_path: Path) -> list[Path]:
+    folders = [tmp_path / "siteA", tmp_path / "siteB"]
+    for seed, folder in enumerate(folders):
+        if request.param == "file":
+            write_file(folder, seed)
+        else:
+            write_unnamed(write_image, folder, seed)
+    return folders
+
+
+@pytest.mark.parametrize("names", ["path", "hash"])
+@pytest.mark.parametrize("first", [[0], [0, 1], [1, 0]])
+def test_a_scan_keeps_its_name_whatever_else_is_in_a_run(
+    names: str, first: list[int], sites: list[Path], go: Go, out: Path
+) -> None:
+    assert go(*(sites[number] for number in first), names=names).counts == {"done": len(first)}
+    told = go(*sites, names=names)
+    assert told.counts == {"already": len(first)} | ({"done": 1} if len(first) == 1 else {})
+    before = contents(out)
+    nothing_left = replace(FAKE.no_network(FAKE.make_stages()), discover=STAGES.discover)
+    for inputs in ([sites[0]], [sites[1]], sites, sites[::-1]):
+        told = go(*inputs, names=names, stages=nothing_left)
+        assert (told.counts, notes(told)) == ({"already": len(inputs)}, [])
+    assert contents(out) == before
+    assert len(records(out)) == len((out / "summary.csv").read_text().splitlines()) - 1 == 2
+    # What changed is done again, under the name that it has.
+    assert go(*sites, names=names, overlap=0.25).counts == {"done": 2}
+    assert contents(out).keys() == before.keys()
+
+
+def test_a_scan_keeps_its_name_in_a_shard(sites: list[Path], go: Go, out: Path) -> None:
+    go(sites[0])
+    for shard in ((1, 2), (2, 2)):
+        go(*sites, shard=shard)
+    assert len(records(out)) == 2
+
+
+def test_a_scan_that_was_refused_or_skipped_is_told_once(tmp_path: Path, go: Go, out: Path) -> None:
+    sites = [write_file(tmp_path / name, seed) for seed, name in enumerate(("siteA", "siteB"))]
+
+    def read(*_: Any) -> Any:
+        raise CaseRefused("R07", file="a slice")
+
+    stages = replace(FAKE.make_stages(), discover=STAGES.discover, read=read)
+    assert go(sites[0], stages=stages).counts == {"refused": 1}
+    assert go(*sites, stages=stages).counts == {"refused": 2}
+    assert len(records(out)) == 2
+    assert records(out).keys() > {"ct"}
+    (other,) = records(out).keys() - {"ct"}
+    assert go(*sites, series=other).counts == {"skipped": 1, "done": 1}
+    assert {name: each["status"] for name, each in records(out).items()} == {
+        "ct": "skipped",
+        other: "done",
+    }
+
+
+def test_a_scan_is_selected_by_the_name_of_its_result(
+    write_image: Write, tmp_path: Path, go: Go, out: Path
+) -> None:
+    sites = [write_unnamed(write_image, tmp_path / name, 1 + n) for n, name in enumerate("AB")]
+    go(sites[0], names="path")
+    assert list(records(out)) == ["CT"]
+    told = go(*sites, names="path", series="CT")
+    assert (told.counts, told.codes("CT")) == ({"already": 1, "done": 1}, ["S12"])
+
+
+def test_dicom_that_an_older_version_put_beside_a_file_is_known(
+    write_image: Write, tmp_path: Path, go: Go, out: Path
+) -> None:
+    write_series(write_image, "in/ct")
+    go(tmp_path / "in", names="path")
+    forget(out)
+    (out / "cases" / "ct").rename(out / "cases" / "ct_")
+    go(write_file(tmp_path / "files", 1))
+    told = go(tmp_path / "in", names="path")
+    assert (told.counts, told.codes("ct_")) == ({"already": 1}, ["S12"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from medsemi.prediction.case import Case, Outcome
 from medsemi.prediction.codes import Finding, RunStopped
 from medsemi.prediction.discovery.draft import Draft
+from medsemi.prediction.discovery.identity import names_in_any_run
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
 
@@ -71,7 +72,7 @@ class Selection:
         if wanted in {"auto", "all"} or self._names_volume(draft, case_id):
             return True
         uid = str(draft.source.tags.get("series_uid", ""))
-        if wanted in {uid, case_id} and wanted:
+        if wanted in {uid, *self._called(draft, case_id)} and wanted:
             return True
         described = (
             draft.source.tags.get("series_description", "")
@@ -84,11 +85,16 @@ class Selection:
         series, mark, number = self.options.series.rpartition("#")
         if draft.source.volume is None:
             return False
+        called = self._called(draft, case_id)
         if not mark:
-            return self.options.series == case_id
+            return self.options.series in called
         uid = draft.source.tags.get("series_uid", "")
-        known = {uid, draft.source.name, _without_volume(case_id)} - {""}
+        known = {uid, draft.source.name, *map(_without_volume, called)} - {""}
         return series in known and number == str(draft.source.volume + 1)
+
+    def _called(self, draft: Draft, case_id: str) -> set[str]:
+        """Names of a case: its own, and those that a run over other inputs may have told."""
+        return {case_id, *names_in_any_run(draft, self.options.names)}
 
     def not_wanted(self, draft: Draft, case_id: str, only_whole_files: bool) -> Finding | None:
         """S08, S09 or S10 if a case that could be predicted is not a candidate."""

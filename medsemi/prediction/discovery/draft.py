@@ -29,6 +29,7 @@ class Draft:
         path_name: relative path, for `--names path`.
         projection: whether it is a projection through many slices.
         direct: whether the user named the file or its folder.
+        groups: what `group` is in any run: where it is alone, and where another case has that identity.
     """
 
     group: str
@@ -45,6 +46,7 @@ class Draft:
     path_name: str = ""
     projection: bool = False
     direct: bool = False
+    groups: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

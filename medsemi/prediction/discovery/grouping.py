@@ -7,19 +7,32 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from medsemi.prediction.discovery.header import Header
 
 
-def in_series(headers: Iterable[Header]) -> list[tuple[str, list[Header]]]:
+@dataclass(frozen=True)
+class Group:
+    """The objects of a series.
+
+    Attributes:
+        key: stable identity; it holds no patient's number.
+        keys: what `key` is in any run: where it is alone, and where another series has that identity.
+        members: the objects.
+    """
+
+    key: str
+    keys: tuple[str, str]
+    members: list[Header]
+
+
+def in_series(headers: Iterable[Header]) -> list[Group]:
     """Group objects by series.
 
     Args:
         headers: of all objects of a run.
-
-    Returns:
-        A stable identity of each series, and its objects; no identity holds a patient's number.
     """
     together: dict[tuple[str, str], list[Header]] = defaultdict(list)
     for header in headers:
@@ -31,7 +44,11 @@ def in_series(headers: Iterable[Header]) -> list[tuple[str, list[Header]]]:
     ]
     count = Counter(key for key, _, _ in series)
     # Copies without identifiers in several INPUTs, or studies that share a series UID.
-    return [(f"{key}|{place}" if count[key] > 1 else key, it) for key, place, it in series]
+    return [
+        Group(keys[count[key] > 1], keys, members)
+        for key, place, members in series
+        for keys in [(key, f"{key}|{place}")]
+    ]
 
 
 def patients_of(headers: Iterable[Header]) -> set[str]:

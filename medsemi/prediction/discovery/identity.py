@@ -52,12 +52,29 @@ def told_apart(drafts: Sequence[Draft]) -> list[Draft]:
     for draft in drafts:
         if draft.source.kind != "dicom":
             paths[draft.group].add(draft.source.path)
-    return [
-        replace(draft, group=f"{draft.group}|{draft.source.path.resolve()}")
-        if draft.source.kind != "dicom" and len(paths[draft.group]) > 1
-        else draft
-        for draft in drafts
-    ]
+    return [_told_apart(draft, len(paths[draft.group]) > 1) for draft in drafts]
+
+
+def _told_apart(draft: Draft, shared: bool) -> Draft:
+    if draft.source.kind == "dicom":
+        return draft
+    groups = (draft.group, f"{draft.group}|{draft.source.path.resolve()}")
+    return replace(draft, group=groups[shared], groups=groups)
+
+
+def names_in_any_run(draft: Draft, names: str) -> tuple[str, ...]:
+    """What a case is called, whichever others there are: an earlier run may have had other inputs.
+
+    Args:
+        draft: from `told_apart`.
+        names: see `case_ids`.
+    """
+    found: list[str] = []
+    for group in draft.groups:
+        each = replace(draft, group=group)
+        name = case_id(each, names)
+        found += [name, _with_suffix(name, each)]
+    return tuple(dict.fromkeys(found))
 
 
 def case_id(draft: Draft, names: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medsemi.prediction.case import Case, Source
@@ -15,7 +15,12 @@ from medsemi.prediction.discovery.draft import Draft
 from medsemi.prediction.discovery.files import Content, Found, content_of, find_files
 from medsemi.prediction.discovery.grouping import in_series
 from medsemi.prediction.discovery.header import Header
-from medsemi.prediction.discovery.identity import case_ids, told_apart, unique
+from medsemi.prediction.discovery.identity import (
+    case_ids,
+    names_in_any_run,
+    told_apart,
+    unique,
+)
 from medsemi.prediction.discovery.itk_files import read_itk_header
 from medsemi.prediction.discovery.lattice import LEAST_POSITIONS
 from medsemi.prediction.discovery.nifti import read_nifti_header
@@ -94,7 +99,10 @@ def discover(
     gathered = selection.gather(drafts, case_ids(drafts, options.names))
     # The volumes of a file that are joined leave their numbers, and may meet another name.
     cases = [
-        decide(draft, name, selection, roots[str(draft.source.path)] not in with_dicom)
+        replace(
+            decide(draft, name, selection, roots[str(draft.source.path)] not in with_dicom),
+            names=names_in_any_run(draft, options.names),
+        )
         for (draft, _), name in zip(gathered, unique(gathered), strict=True)
     ]
     return Scan(tuple(cases), ignored, len(files))
@@ -141,8 +149,11 @@ def _drafts(seen: Sequence[_Seen], options: Options, least: int) -> list[Draft]:
             drafts += what.drafts(options, least)
         elif what is not None:
             drafts.append(_told(what.file, what.code))
-    for key, members in in_series(headers):
-        drafts += Series(key, members, options, max(least, LEAST_POSITIONS)).drafts()
+    for group in in_series(headers):
+        series = Series(group.key, group.members, options, max(least, LEAST_POSITIONS))
+        for draft in series.drafts():
+            stack = draft.group.removeprefix(group.key)
+            drafts.append(replace(draft, groups=tuple(key + stack for key in group.keys)))
     return drafts
 
 
