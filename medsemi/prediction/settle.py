@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,10 @@ from medsemi.prediction.stages import Stages
 # In the output folder: case folders that were replaced after somebody had changed something in them.
 KEPT = "kept"
 _STATUS = {"skip": "skipped", "refuse": "refused"}
+# What says nothing about a result: the scan could not be read, decoded or computed this time, …
+_UNABLE = ("U01", "U02", "R09", "R11")
+# … or it is refused by an option that was another one when its result was made.
+_BY_OPTION = {"R01": "gaps", "R02": "gaps", "R03": "tilt", "R12": "strict"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +174,7 @@ def settle(run: Run, case: Case, status: str, findings: Sequence[Finding] = ()) 
     """End a case without a result: a folder that holds the record alone says why.
 
     A case that is skipped, such as one that is not selected this time, keeps an earlier result, and so
-    does one that this time could not be read, or not computed.
+    does one that this time could not be read, or not computed, or is refused by another option.
 
     Args:
         run: this run.
@@ -185,8 +189,7 @@ def settle(run: Run, case: Case, status: str, findings: Sequence[Finding] = ()) 
     try:
         record = run.stages.record(case, status, findings, run.model, run.options)
         record["place"] = place_of(case)
-        unable = _is_unable(findings) and _is_whole(run, case)
-        if unable:
+        if _says_nothing(run, case, findings):
             _note(run, case, "Its earlier result is kept.")
         elif not _is_kept(run, case, record):
             folder = new_folder(run.out / "cases", case.case_id)
@@ -197,17 +200,16 @@ def settle(run: Run, case: Case, status: str, findings: Sequence[Finding] = ()) 
     _tell(run, case, status, findings)
 
 
-def _is_unable(findings: Sequence[Finding]) -> bool:
-    """Whether the file could not be read or the machine failed: that says nothing about a result."""
-    reasons = [finding.code for finding in findings if finding.code[0] in "RUE"]
-    return bool(reasons) and all(
-        code in ("U01", "U02", "R11") or code[0] == "E" for code in reasons
-    )
-
-
-def _is_whole(run: Run, case: Case) -> bool:
+def _says_nothing(run: Run, case: Case, findings: Sequence[Finding]) -> bool:
+    """Whether there is a result of which the reasons to have none this time say nothing."""
     folder = case_folder(run.out, case.case_id)
-    return is_whole(folder, read_record(folder))
+    record = read_record(folder)
+    reasons = [finding.code for finding in findings if finding.code[0] in "RUE"]
+    if not reasons or record is None or not is_whole(folder, record):
+        return False
+    then, now = record.get("options", {}), asdict(run.options)
+    other = {code for code, name in _BY_OPTION.items() if then.get(name, now[name]) != now[name]}
+    return all(code[0] == "E" or code in _UNABLE or code in other for code in reasons)
 
 
 def _is_kept(run: Run, case: Case, record: Mapping[str, Any]) -> bool:

@@ -33,7 +33,12 @@ from medsemi.prediction.run import predict
 from medsemi.prediction.stages import Stages
 
 SHAPE = (8, 6, 4)
-VALUES = {"W07": {"n": 4}, "R02": {"least": 1, "most": 3}, "S05": {"least": 3, "n": 1}}
+VALUES = {
+    "W07": {"n": 4},
+    "R02": {"least": 1, "most": 3},
+    "R09": {"name": "JPEG", "package": "pylibjpeg"},
+    "S05": {"least": 3, "n": 1},
+}
 
 
 def discover(

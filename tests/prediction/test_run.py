@@ -119,9 +119,9 @@ def test_strict_refuses_warnings(inputs: Path, model: Path, out: Path) -> None:
     assert go(inputs, model, out)[0] == 0
     code, told = go(inputs, model, out, strict=True)
     assert (code, told.counts) == (2, {"already": 3, "refused": 1})
-    assert told.codes("case01") == ["W07", "R12"]
+    assert told.codes("case01") == ["note", "W07", "R12"]
     assert any("W07" in sentence for _, code, sentence in told.lines if code == "R12")
-    assert go(inputs, model, out)[1].counts == {"already": 3, "done": 1}
+    assert go(inputs, model, out)[1].counts == {"already": 4}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])

@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from medsemi.prediction.codes import RunStopped
+from medsemi.prediction.stages import STAGES
 
 FAKE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_run.py"))))
 contents = FAKE.contents
@@ -121,6 +123,7 @@ def test_a_case_that_is_not_selected_keeps_its_result(inputs: Path, model: Path,
         ({"outcome": "refuse", "findings": ["U01"]}, "U01"),
         ({"outcome": "refuse", "findings": ["W07", "U01"]}, "U01"),
         ({"outcome": "refuse", "findings": ["U02"]}, "U02"),
+        ({"outcome": "refuse", "findings": ["R09"]}, "R09"),
         ({"fail": "network", "error": "too_large"}, "R11"),
         ({"fail": "network", "error": "memory"}, "E01"),
         ({"fail": "network"}, "E02"),
@@ -144,6 +147,32 @@ def test_a_repeat_that_cannot_be_done_keeps_the_earlier_result(
     assert (kept in told.lines) == bool(code)
     assert (f"case case01 {kept[2]}" in (out / "run.log").read_text()) == bool(code)
     assert not code or code in told.codes("case01")
+
+
+@pytest.mark.parametrize(
+    ("scan", "first", "then", "code"),
+    [
+        ("ct_tilt_philips", {}, {"strict": True}, "R12"),
+        ("ct_tilt_philips", {}, {"tilt": "refuse"}, "R03"),
+        ("ct_gap_one_missing", {"gaps": "fill"}, {}, "R01"),
+        ("ct_uneven_made", {"gaps": "fill"}, {}, "R02"),
+    ],
+)
+def test_a_refusal_by_another_option_keeps_the_earlier_result(
+    scan: str, first: Any, then: Any, code: str, shared: Path, model: Path, out: Path
+) -> None:
+    folder = shared / "data" / "dicom" / scan
+    stages = replace(FAKE.make_stages(), discover=STAGES.discover)
+    assert go(folder, model, out, stages=stages, **first)[1].counts == {"done": 1}
+    before = contents(out)
+    for _ in range(2):
+        ended, told = go(folder, model, out, stages=stages, **then)
+        ((name, _),) = records(out).items()
+        assert (ended, told.counts) == (3, {"refused": 1})
+        assert code in told.codes(name)
+        assert (name, "note", "Its earlier result is kept.") in told.lines
+        assert contents(out) == before
+    assert go(folder, model, out, stages=stages, **first)[1].counts == {"already": 1}
 
 
 @pytest.mark.parametrize("name", ["run.json", "run.log", "summary.csv", "report.html"])
