@@ -86,7 +86,8 @@ def case_record(
         "memory_mode": segmentation.memory_mode if segmentation else None,
         "software": software_versions(),
         "fingerprint": fingerprint,
-        "contains_identifiers": _contains_identifiers(case, options),
+        # UIDs, names, or numbers and places made of them: whoever guesses a path can make them again.
+        "contains_identifiers": True,
     }
 
 
@@ -179,13 +180,6 @@ def _affine(case: Case) -> list[list[float]] | None:
 def _volumes(written: Written | None) -> list[dict[str, Any]]:
     rows = written.volumes if written else ()
     return [{name: row[name] for name in KEPT_OF_VOLUMES} for row in rows]
-
-
-def _contains_identifiers(case: Case, options: Options) -> bool:
-    """Whether UIDs, or a name made from a path or header, stand in the record."""
-    named = {"auto": case.source.kind != "dicom", "hash": False}.get(options.names, True)
-    chosen = options.series not in ("auto", "all")
-    return named or chosen or any(case.source.tags.get(name) for name in UIDS)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  (JSON)

@@ -126,32 +126,31 @@ def test_a_case_without_result(
     check(record)
     assert record["affine_lps"] is record["memory_mode"] is None
     assert record["outputs"] == record["volumes"] == []
-    assert not record["contains_identifiers"]
+    assert record["contains_identifiers"]
 
 
 @pytest.mark.parametrize(
-    ("kind", "tags", "options", "expected"),
+    ("kind", "tags", "options"),
     [
-        ("nifti", {}, {"names": "hash"}, False),
-        ("nifti", {}, {"names": "auto"}, True),  # the case id is made from the path
-        ("dicom", {"series_uid": ""}, {}, False),
-        ("dicom", {"series_uid": "1.2"}, {}, True),
-        ("dicom", {}, {"names": "header"}, True),
-        ("dicom", {}, {"series": "1.2.3"}, True),
+        ("nifti", {}, {"names": "hash"}),  # its number and its place are digests of its path
+        ("nifti", {}, {"names": "auto"}),
+        ("dicom", {"series_uid": ""}, {}),  # its place is a digest of its folder
+        ("dicom", {"series_uid": "1.2"}, {}),
+        ("dicom", {}, {"names": "header"}),
+        ("dicom", {}, {"series": "1.2.3"}),
     ],
 )
-def test_it_says_whether_it_holds_identifiers(
+def test_it_says_that_it_holds_identifiers(
     make_model: Callable[..., Model],
     kind: Any,
     tags: dict[str, str],
     options: dict[str, Any],
-    expected: bool,
 ) -> None:
     source = Source(kind, "", Path("b"), "b", 1, tags=tags)
     case = Case("k", "b", "volume", (), "skip", (), source, Grid((2, 2, 2), np.eye(4)))
     record = case_record(case, "skipped", [Finding("S10")], make_model(), Options(**options))
     check(record)
-    assert record["contains_identifiers"] is expected
+    assert record["contains_identifiers"] is True
 
 
 @pytest.mark.parametrize(
