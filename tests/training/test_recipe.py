@@ -136,9 +136,23 @@ def test_students_see_other_intensities_and_teachers_do_not(entry: MethodEntry) 
     assert changed <= learns
 
 
-def test_a_step_sees_the_same_again_and_every_pass_something_else() -> None:
+def learner() -> nn.Module:
+    """Says what it sees."""
     one = nn.Identity()
     one.register_parameter("weight", nn.Parameter(torch.zeros(1)))
+    return one
+
+
+def test_two_students_of_a_step_see_different_changes() -> None:
+    students = {"student_a": learner(), "student_b": learner()}
+    views, x = StudentViews(OFTEN, students), torch.randn(1, 1, 8, 8, 8)
+    views.begin(3, 7, 0)
+    first, second = (student(x) for student in students.values())
+    assert not torch.equal(first, second)
+
+
+def test_a_step_sees_the_same_again_and_every_pass_something_else() -> None:
+    one = learner()
     views, x = StudentViews(OFTEN, {"student": one}), torch.randn(1, 1, 8, 8, 8)
     views.begin(3, 7, 0)
     first, second = one(x), one(x)

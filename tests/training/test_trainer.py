@@ -17,6 +17,7 @@ from medsemi.batch import Batch
 from medsemi.data.held_out import TRAINED
 from medsemi.errors import CheckpointError, ConfigError, MedsemiError
 from medsemi.methods.bcp import BCP
+from medsemi.methods.method import LossTerms
 from medsemi.methods.supervised import Supervised
 from medsemi.training import checkpoint
 from medsemi.training.checkpoint import load_weights, save_weights
@@ -164,6 +165,37 @@ def test_each_step_has_its_own_learning_rate_and_reports_it(tmp_path: Path) -> N
     halved = {"learning_rate": lambda step: 0.5**step, "handlers": [used, reported]}
     trainer(tmp_path, steps=3, method=Supervised(toy()), **halved).run()
     assert used.seen == reported.seen == [1.0, 0.5, 0.25]
+
+
+class Numbers(Supervised):
+    """Keeps a number of each source: of its draws, of its networks, of changed intensities."""
+
+    probability = 1.0
+
+    def __init__(self) -> None:
+        super().__init__(toy())
+        self.seen: list[float] = []
+
+    def draw(self, _: object, generator: torch.Generator) -> None:
+        self.seen.append(torch.rand(1, generator=generator).item())
+
+    def forward(self, batch: Batch, draws: None, step: int) -> LossTerms:
+        self.seen.append(torch.rand(1).item())
+        return super().forward(batch, draws, step)
+
+    def apply(self, image: Tensor, _: None) -> Tensor:
+        return image
+
+
+def test_every_step_of_every_rank_has_its_own_numbers(tmp_path: Path) -> None:
+    seen = []
+    for rank in (0, 1):
+        method = Numbers()
+        run = trainer(tmp_path / str(rank), steps=2, method=method, intensity=method)
+        run.stream.rank = rank
+        run.run()
+        seen += method.seen
+    assert len(set(seen)) == len(seen) == 2 * 2 * 3
 
 
 def test_the_average_of_the_deployed_weights_by_its_formula(tmp_path: Path) -> None:
