@@ -57,6 +57,26 @@ def test_seed_and_rank_change_the_batch(volumes: list[Volume], change: dict) -> 
     assert not equal(stream(volumes)[0], stream(volumes)[1])
 
 
+def test_two_ranks_have_together_what_one_process_has_in_twice_the_steps(
+    volumes: list[Volume],
+) -> None:
+    alone = stream(volumes, labeled_windows=1)
+    ranks = [stream(volumes, labeled_windows=1, rank=n, world_size=2) for n in (0, 1)]
+    for step in range(6):
+        batch, expected = ranks[step % 2][step // 2], alone[step]
+        assert batch.labeled.case_ids == expected.labeled.case_ids
+        assert batch.unlabeled.case_ids == expected.unlabeled.case_ids
+
+
+def test_two_ranks_cut_different_windows_of_one_case(volumes: list[Volume]) -> None:
+    settings = {"window": (8, 8, 8), "labeled_windows": 1, "unlabeled_windows": 1, "seed": 4}
+    one, other = (
+        StepStream(volumes[:1], volumes[3:4], rank=n, world_size=2, **settings)[0] for n in (0, 1)
+    )
+    assert not torch.equal(one.labeled.image, other.labeled.image)
+    assert not torch.equal(one.unlabeled.image, other.unlabeled.image)
+
+
 def test_shapes_and_roles(volumes: list[Volume]) -> None:
     batch = stream(volumes)[0]
     assert batch.labeled.image.shape == (2, 1, 8, 8, 8)
