@@ -70,11 +70,31 @@ def test_a_rotation_keeps_lengths_in_millimeters() -> None:
 
 
 def test_a_scaling_shows_the_object_larger_or_smaller_as_often() -> None:
-    geometry, generator = Geometry(1.0, (0, 0, 0), (0.5, 2.0)), np.random.default_rng(0)
+    geometry, generator = Geometry(1.0, (0, 0, 0), (0.5, 3.0)), np.random.default_rng(0)
     sizes = [1 / geometry.draw((1, 1, 1), generator)[0, 0] for _ in range(500)]
-    assert min(sizes) >= 0.5
-    assert max(sizes) <= 2.0
+    assert 0.5 <= min(sizes) < 0.55
+    assert 2.8 < max(sizes) <= 3.0
     assert np.mean(np.array(sizes) > 1) == pytest.approx(0.5, abs=0.07)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_angles_go_both_ways_up_to_the_largest(axis: int) -> None:
+    geometry = Geometry(1.0, np.where(np.arange(3) == axis, 30.0, 0.0), (1, 1))
+    generator = np.random.default_rng(0)
+    matrices = [geometry.draw((1, 1, 1), generator) for _ in range(200)]
+    one, two = (other for other in range(3) if other != axis)
+    angles = np.degrees([np.arctan2(matrix[two, one], matrix[one, one]) for matrix in matrices])
+    assert -30 <= angles.min() < -28
+    assert 28 < angles.max() <= 30
+
+
+def test_slices_are_turned_by_the_last_angle_alone() -> None:
+    generator = np.random.default_rng(0)
+    turned = Geometry(1.0, (0, 0, 90), (1, 1)).draw((1, 1), generator)
+    np.testing.assert_allclose(turned @ turned.T, np.eye(2), atol=1e-12)
+    assert abs(turned[0, 1]) > 0.01
+    still = Geometry(1.0, (90, 90, 0), (1, 1)).draw((1, 1), generator)
+    np.testing.assert_array_equal(still, np.eye(2))
 
 
 def test_an_axis_without_angle_stays() -> None:
