@@ -152,6 +152,15 @@ def test_modes_of_the_teacher() -> None:
     assert not BCP(Spy()).eval().teacher.training
 
 
+@pytest.mark.parametrize(("rule", "expected"), [("keep", 0.0), ("average", 0.1), ("copy", 1.0)])
+def test_statistics_of_the_teacher_follow_their_rule(rule: str, expected: float) -> None:
+    network = nn.Sequential(nn.Conv3d(1, 2, 1), nn.BatchNorm3d(2))
+    method = BCP(network, ema_buffers=rule, ema_decay=0.9)
+    method.student[1].running_mean += 1.0
+    method.after_step(0)
+    assert method.teacher[1].running_mean.tolist() == pytest.approx([expected] * 2)
+
+
 def test_deploy_names_the_network() -> None:
     assert (method := BCP(Spy())).inference_network is method.student
     assert (method := BCP(Spy(), deploy="teacher")).inference_network is method.teacher
