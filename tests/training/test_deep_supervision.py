@@ -62,7 +62,7 @@ def trainer_of(entry: MethodEntry, folder: Path, *handlers: object, **options: o
     return SemiSupervisedTrainer(
         device="cpu", method=method, optimizer=optimizer, stream=Slices(), steps=3,
         output_dir=folder, settings={}, checkpoint_interval=1, handlers=handlers,
-        gradient_clip=12, intensity=IntensityAugmentation(1.0), **options,
+        intensity=IntensityAugmentation(1.0), **{"gradient_clip": 12, **options},
     )  # fmt: skip
 
 
@@ -85,6 +85,15 @@ def test_every_method_trains_with_it_and_continues(
     for name, weights in one.items():
         assert all(torch.equal(value, again[name][key]) for key, value in weights.items())
         assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_clipping_bounds_the_gradients_of_the_heads_too(tmp_path: Path) -> None:
+    run = trainer_of(METHODS[0], tmp_path, deep_supervision=0.5, gradient_clip=1e-3)
+    run.run()
+    heads = list(run.scales.heads.parameters())
+    assert all(p.grad.any() for p in heads)
+    gradients = [p.grad.flatten() for p in (*run.method.parameters(), *heads)]
+    assert 0 < torch.cat(gradients).norm() <= 1e-3 * 1.01
 
 
 @each_method
