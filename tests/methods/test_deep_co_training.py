@@ -96,3 +96,12 @@ def test_the_gradient_flows_through_both_sides() -> None:
     sum_of_cross_entropies([one], [other]).backward()
     assert one.grad.abs().sum() > 0
     assert other.grad.abs().sum() > 0
+
+
+def test_the_weights_are_the_published_ones_after_the_ramp() -> None:
+    net, data = method(), batch()
+    net.rampup_steps = 10
+    first, last = (net(data, None, step).weights for step in (0, 10))
+    for name, published in (("agreement", 1.0), ("difference", 0.5)):
+        assert first[name] == pytest.approx(published * 0.0067379, abs=1e-6)
+        assert last[name] == published

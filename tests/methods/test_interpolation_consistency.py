@@ -54,3 +54,10 @@ def test_shares_are_drawn_from_the_published_distribution() -> None:
     many = [net.draw(batch(), torch.Generator().manual_seed(i)).shares for i in range(300)]
     shares = torch.tensor(many)
     assert shares.var().item() == pytest.approx(1 / 5.6, rel=0.1)  # of Beta(0.2, 0.2)
+
+
+def test_the_weight_is_the_published_one_after_the_ramp() -> None:
+    net, data = method(), batch()
+    net.rampup_steps, draws = 10, MixtureDraws((1, 2, 0), (0.0, 0.0, 0.0))
+    weights = [net(data, draws, step).weights["consistency"] for step in (0, 10)]
+    assert weights == pytest.approx([0.1 * 0.0067379, 0.1], abs=1e-7)
