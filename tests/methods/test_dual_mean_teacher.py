@@ -59,6 +59,16 @@ def test_a_voxel_of_conflict_is_ignored_and_never_background() -> None:
     assert target.tolist() == [[[1, 1, 0, 0]]]  # of the surer one
 
 
+def test_in_a_conflict_one_sure_teacher_is_enough() -> None:
+    """Sure and unsure, unsure and sure, both unsure."""
+    one = torch.cat([sure([1]), sure([1], 0.6), sure([1], 0.6)], dim=3)
+    other = torch.cat([sure([2], 0.6), sure([2]), sure([2], 0.7)], dim=3)
+    net = method(threshold=0.8, sample_threshold=0.0, conflict_weight=0.5)
+    target, weight, _ = net.consensus([one, other])
+    assert weight.tolist() == [[[0.5, 0.5, 0.0]]]
+    assert target.tolist() == [[[1, 2, 2]]]
+
+
 @pytest.mark.parametrize("whole", [0, 1])
 def test_a_weight_of_conflict_may_be_a_whole_number(whole: int) -> None:
     one, other = sure([1, 1, 1, 0]), sure([1, 1, 0, 0], 0.95)
