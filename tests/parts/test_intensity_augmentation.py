@@ -93,7 +93,9 @@ def test_draws_keep_their_probabilities_and_ranges() -> None:
     for name, (probability, otherwise, low, high) in wanted.items():
         values = [v for v in getattr(draw, name) if v != otherwise]
         assert len(values) / 4000 == pytest.approx(probability, abs=0.025), name
-        assert low <= min(values) <= max(values) <= high, name
+        margin = 0.05 * (high - low)
+        assert low <= min(values) < low + margin, name
+        assert high - margin < max(values) <= high, name
     gammas = [g for g in draw.gamma if g != 1.0]
     assert sum(g < 1 for g in gammas) / len(gammas) == pytest.approx(0.5, abs=0.06)
 
@@ -104,6 +106,8 @@ def test_strength_widens_and_probability_multiplies() -> None:
     assert len(changed_gamma) / 2000 == pytest.approx(0.9, abs=0.03)
     assert 0.4 <= min(changed_gamma) < 0.5
     assert 1.9 < max(changed_gamma) <= 2.0
+    # A coarse grid of no voxels is none: at twice the strength a quarter of the window is left.
+    assert 0.25 <= min(draw.zoom) < 0.27
 
 
 def test_the_gradient_to_the_image_is_a_number() -> None:
@@ -114,6 +118,15 @@ def test_the_gradient_to_the_image_is_a_number() -> None:
     )
     IntensityAugmentation().apply(x, draw).square().sum().backward()
     assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["contrast", "gamma", "inverted_gamma"])
+def test_every_channel_keeps_its_own_mean_and_range(name: str) -> None:
+    augmentation, draw = IntensityAugmentation(), dataclasses.replace(NOTHING, **{name: (1.25,)})
+    channels = [image(), 3 * image() + 5]
+    whole = augmentation.apply(torch.cat(channels, dim=1), draw)
+    apart = torch.cat([augmentation.apply(one, draw) for one in channels], dim=1)
+    torch.testing.assert_close(whole, apart)
 
 
 def test_samples_are_changed_apart_and_half_precision_around_it_does_nothing() -> None:
