@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -99,6 +101,37 @@ def test_intervals_cover_the_truth_as_often_as_they_say(seeds: int) -> None:
     assert 558 <= covered <= 582
 
 
+def every_resample(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard errors of all sets of patients, each with all sets of its seeds."""
+    patients, seeds = table.shape
+    drawn = [
+        (number, row[list(chosen)].mean())
+        for number, row in enumerate(table)
+        for chosen in product(range(seeds), repeat=seeds)
+    ]
+    # Those of one patient alone tell nothing.
+    sets = [some for some in product(drawn, repeat=patients) if len({one for one, _ in some}) > 1]
+    values = np.array(sets)[..., 1]
+    errors = values.std(1, ddof=1) / np.sqrt(patients)
+    return values.mean(1)[errors > 1e-12], errors[errors > 1e-12]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [[[0.3], [1.1], [1.9], [3.2], [6.4]], [[0.1, 1.0], [1.0, 3.2], [2.4, 6.0], [5.0, 12.0]]],
+)
+def test_an_interval_is_that_of_all_resamples(table: list[list[float]]) -> None:
+    """Skewed differences, so that no symmetric interval and no percentiles of the mean come near."""
+    differences = np.array(table)
+    means, errors = every_resample(differences)
+    by_patient = differences.mean(1)
+    low, high = np.quantile((means - by_patient.mean()) / errors, [0.025, 0.975])
+    error = by_patient.std(ddof=1) / np.sqrt(len(by_patient))
+    expected = by_patient.mean() - high * error, by_patient.mean() - low * error
+    found = bootstrap_interval(differences, resamples=20_000)
+    assert found == pytest.approx(expected, abs=0.3)
+
+
 def test_seeds_that_agree_change_no_interval() -> None:
     """A resample of one patient alone has the spread of its seeds, which says nothing of patients."""
     generator = np.random.default_rng(1)
@@ -161,3 +194,10 @@ def test_ranks_come_from_the_same_patients() -> None:
     assert ranking["bad"].best == 0.0
     assert ranking["bad"].ranks == (3, 3)
     assert ranking["good"].ranks == (1, 2)
+
+
+@pytest.mark.parametrize(("loss", "ranks"), [(1.5, (1, 2)), (0.9, (1, 1))])
+def test_a_rank_of_one_resample_in_forty_counts(loss: float, ranks: tuple[int, int]) -> None:
+    """Five patients gain 1 and one loses: a loss of 1.5 tips 6 % of resamples, one of 0.9 only 1 %."""
+    table = np.array([[-loss], *[[1.0]] * 5])
+    assert rank_methods({"ours": table, "zero": 0 * table})["ours"].ranks == ranks
