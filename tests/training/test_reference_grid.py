@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -18,6 +19,7 @@ from monai.transforms import (
     Orientationd,
     Spacingd,
 )
+from torch.nn import functional
 
 from medsemi.data.manifest import Case
 from medsemi.data.volumes import Volume, VolumeStore
@@ -83,6 +85,21 @@ def test_labels_are_those_of_monais_own_inversion(data: Path, spacing: tuple[flo
     inside = (slice(2, -2),) * 3  # at the border MONAI pads
     assert labels.dtype == np.uint8
     assert (labels[inside] != inverted[inside]).mean() < 0.001
+
+
+def test_of_several_classes_the_greatest_interpolated_logit_wins() -> None:
+    logits = 3 * torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    coarse = SimpleNamespace(image=np.zeros((1, 4, 4, 4)), affine=np.diag([2.0, 2.0, 2.0, 1.0]))
+    fine = SimpleNamespace(image=np.zeros((1, 7, 7, 7)), affine=np.eye(4))
+
+    def enlarged(values: torch.Tensor) -> np.ndarray:
+        size, mode = (7, 7, 7), "trilinear"
+        every = functional.interpolate(values, size, mode=mode, align_corners=True)
+        return every[0].argmax(0).numpy()
+
+    labels = decide_on_reference(logits.softmax(1), coarse, fine)
+    np.testing.assert_array_equal(labels, enlarged(logits.log_softmax(1)))
+    assert (labels != enlarged(logits.softmax(1))).any()
 
 
 def test_a_coarse_network_is_compared_with_the_whole_reference(data: Path) -> None:
