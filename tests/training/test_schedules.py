@@ -52,6 +52,7 @@ def test_text_numbers_of_a_configuration_are_numbers() -> None:
 def test_a_cosine_falls_from_the_rate_to_zero() -> None:
     rate = Cosine(0.01, 100)
     assert [rate(s) for s in (0, 50, 100, 150)] == pytest.approx([0.01, 0.005, 0, 0], abs=1e-12)
+    assert rate(25) == pytest.approx(0.01 * (1 + 0.5**0.5) / 2)
 
 
 def test_a_warm_up_rises_to_the_schedule() -> None:
