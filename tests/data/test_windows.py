@@ -83,6 +83,14 @@ def test_every_place_is_drawn() -> None:
     assert corners == {(x, y) for x in range(4) for y in range(4)}
 
 
+def test_every_place_of_the_padded_volume_is_drawn() -> None:
+    """Zeros before and behind: 2 along the first axis, 3 along the second."""
+    corners = {
+        draw_window((7, 5), (6, 6), "none", np.random.default_rng(s)).corner for s in range(400)
+    }
+    assert corners == {(x, y) for x in range(-2, 4) for y in range(-3, 3)}
+
+
 def test_padding_follows_the_published_rule() -> None:
     assert padding_before((148, 132, 88), (112, 112, 80)) == (0, 0, 0)
     assert padding_before((100, 150, 90), (112, 112, 80)) == (9, 0, 0)
