@@ -130,6 +130,22 @@ def test_a_broken_teacher_is_warned_of_once_after_the_ramp(
     assert "after step 40" in warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("step", "gap", "collapsed"), [(30, 0.06, 1.0), (29, 0.06, 0.0), (30, 0.04, 0.0)]
+)
+def test_a_teacher_is_judged_from_the_end_of_warm_up_and_ramp(
+    tmp_path: Path, step: int, gap: float, collapsed: float
+) -> None:
+    reported = {}
+    validation = Validation(
+        volumes=[], inference=WindowInference(SPACE), classes={}, interval=1, output_dir=tmp_path,
+        tracker=SimpleNamespace(log=lambda values, step: reported.update(values)),
+    )  # fmt: skip
+    method = SimpleNamespace(warmup_steps=10, rampup_steps=20)
+    validation._watch_teacher({"student": 0.8, "teacher": 0.8 - gap}, method, step)
+    assert reported["teacher_collapsed"] == collapsed
+
+
 def mirrored(net: nn.Module) -> nn.Module:
     """The same function by other weights: every hidden unit has the opposite sign."""
     net = copy.deepcopy(net)
