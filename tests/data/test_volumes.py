@@ -9,6 +9,7 @@ import pickle
 import resource
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,18 @@ def test_nothing_stale_is_served(data: Path) -> None:
     changed = nibabel.Nifti1Image(np.zeros((6, 5, 4), np.float32), image.affine)
     nibabel.save(changed, data / "image.nii.gz")
     assert not VolumeStore(data, transforms(), data / "cache").volume(CASE, True).image.any()
+
+
+@pytest.mark.parametrize("library", ["monai", "nibabel", "numpy", "torch"])
+def test_nothing_of_another_version_of_a_library_is_served(
+    data: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    first = VolumeStore(data, transforms(), data / "cache").volume(CASE, True)
+    monkeypatch.setattr(
+        "medsemi.data.volumes.version", lambda name: "99.0" if name == library else version(name)
+    )
+    other = VolumeStore(data, transforms(), data / "cache").volume(CASE, True)
+    assert other.image_file != first.image_file
 
 
 def test_no_stale_label_is_served(data: Path) -> None:
