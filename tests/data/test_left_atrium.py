@@ -116,7 +116,7 @@ def test_margins_depend_on_seed_and_id_alone(
     first = read_original(path, 0)
     np.testing.assert_array_equal(first.image, read_original(path, 0).image)
     other_affines = [read_original(other, 0).affine, read_original(path, 1).affine]
-    assert any(not np.array_equal(first.affine, affine) for affine in other_affines)
+    assert all(not np.array_equal(first.affine, affine) for affine in other_affines)
 
 
 def test_margins_are_ten_to_nineteen_and_reach_both() -> None:
