@@ -115,10 +115,63 @@ def test_a_change_of_step_is_uneven(turn, count, step, change) -> None:
         assert (grid.affine @ [0, 0, i, 1])[:3] == pytest.approx(origin, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("step", "other", "kind"),
+    [(5, 5.09, "regular"), (5, 5.11, "uneven"), (0.5, 0.519, "regular"), (0.5, 0.521, "uneven")],
+)
+def test_a_step_may_differ_by_a_fiftieth_or_a_fiftieth_of_a_mm(step, other, kind) -> None:
+    assert lattice(np.cumsum([0, *[step] * 5, other, *[step] * 5])).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("step", "drift", "kind"),
+    [(5, 0.24, "regular"), (5, 0.26, "uneven"), (1, 0.095, "regular"), (1, 0.105, "uneven")],
+)
+def test_positions_may_drift_by_a_tenth_of_a_step_or_a_quarter_of_a_mm(step, drift, kind) -> None:
+    index = np.arange(41)
+    wave = np.abs(index - 20) - np.abs(index - 20).mean()
+    assert lattice(index * step + wave / np.abs(wave).max() * drift).kind == kind
+
+
+@pytest.mark.parametrize(("gap", "kind"), [(10.2, "gaps"), (10.3, "uneven")])
+def test_a_gap_is_a_whole_number_of_steps_within_a_twentieth(gap, kind) -> None:
+    assert lattice(np.cumsum([0, *[5] * 9, gap, *[5] * 10])).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("gaps", "count", "filled"),
+    [([2, 2], 20, True), ([2, 2], 19, False), ([4], 50, True), ([5], 50, False)],
+)
+def test_a_tenth_and_three_in_a_row_may_be_missing(gaps, count, filled) -> None:
+    steps = [1] * (count - 2 - len(gaps))
+    found = lattice(5.0 * np.cumsum([0, 1, *gaps, *steps]))
+    assert len(found.along) == count
+    assert (found.kind, found.can_be_filled) == ("gaps", filled)
+
+
+@pytest.mark.parametrize(("widest", "filled"), [(3.25, True), (3.35, False)])
+def test_an_uneven_stack_is_filled_up_to_three_median_steps(widest, filled) -> None:
+    found = lattice(np.cumsum([0, 1, 1.2, 1, 1.2, 1, 1.2, 1, widest]))  # the median is 1.1
+    assert (found.kind, found.can_be_filled) == ("uneven", filled)
+
+
+@pytest.mark.parametrize(("degrees", "tilted"), [(0.45, False), (0.55, True)])
+def test_a_long_stack_is_tilted_from_half_a_degree(degrees, tilted) -> None:
+    assert lattice(5.0 * np.arange(41), lean=np.tan(np.radians(degrees))).tilted is tilted
+
+
+@pytest.mark.parametrize(("drift", "tilted"), [(0.45, False), (0.55, True)])
+def test_a_short_stack_is_tilted_from_half_a_pixel(drift, tilted) -> None:
+    assert lattice([0, 5, 10], lean=drift / 10).tilted is tilted
+
+
 def test_small_uneven_steps_are_not_followed_below_half_a_millimeter() -> None:
     found = lattice([0, 0.2, 0.5, 0.9, 1.4, 2.0])
     assert found.kind == "uneven"
     assert found.even_grid().spacing[2] >= 0.5
+    fine = lattice([0, 0.4, 1, 2.3, 3, 4.4, 5, 6.2, 7.5, 8.5, 10])
+    assert fine.kind == "uneven"
+    assert fine.even_grid().spacing[2] == pytest.approx(0.5)
 
 
 def test_a_wide_hole_in_an_uneven_stack_is_not_filled() -> None:
@@ -127,13 +180,14 @@ def test_a_wide_hole_in_an_uneven_stack_is_not_filled() -> None:
     assert ([finding.code for finding in findings], grid) == (["R02"], None)
 
 
-def test_slices_beside_the_line_are_no_lattice() -> None:
+@pytest.mark.parametrize(("aside", "straight"), [(0.45, True), (0.55, False)])
+def test_slices_half_a_pixel_beside_the_line_are_no_lattice(aside: float, straight: bool) -> None:
     stack = places(range(9))
     x, y, z = stack[4].position
-    stack[4] = Place((x + 0.7, y, z), stack[4].orientation, (1, 1))
+    stack[4] = Place((x + aside, y, z), stack[4].orientation, (1, 1))
     found = measure(stack, (4, 4))
-    assert (found.kind, found.straight) == ("uneven", False)
-    assert not found.can_be_filled
+    assert (found.kind, found.straight) == ("regular" if straight else "uneven", straight)
+    assert found.can_be_filled == straight
 
 
 def test_a_slow_drift_of_steps_is_seen() -> None:
