@@ -72,6 +72,24 @@ def test_slices_of_labeled_cases_are_not_made_coarser() -> None:
     assert planned == (0.9, 0.9, 5.0)
 
 
+@pytest.mark.parametrize(
+    ("thick", "fine", "slices", "expected"),
+    [
+        (3.1, 1.5, 33, 1.5),
+        (2.9, 1.5, 33, 2.9),  # not far coarser
+        (3.1, 1.5, 34, 3.1),  # not far fewer slices
+        (3.1, 0.8, 33, 1.00001),  # the coarsest axis stays the coarsest
+    ],
+)
+def test_a_spacing_of_few_thick_slices_is_their_tenth_percentile(
+    thick: float, fine: float, slices: int, expected: float
+) -> None:
+    """Of eleven cases that is the second finest."""
+    along = (0.7, fine, *[thick] * 9)
+    facts = fingerprint(*[((100, 100, slices), (1.0, 1.0, edge)) for edge in along])
+    assert target_spacing(facts) == (1.0, 1.0, expected)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("case", [ISOTROPIC, COARSE, ((60, 50, 40), (1, 1, 1))])
 def test_a_window_fits_the_machine_and_the_network(preset: str, case: tuple) -> None:
@@ -134,8 +152,8 @@ def test_volumes_that_are_too_small_for_the_network_are_named() -> None:
 
 
 def test_values_of_ct_are_clipped_and_of_mr_standardized() -> None:
-    assert make_plan(fingerprint(ISOTROPIC, least=-1024), "cpu").clip == (-60.0, 240.0)
-    assert make_plan(fingerprint(ISOTROPIC, least=-3), "cpu").clip is None
+    assert make_plan(fingerprint(ISOTROPIC, least=-201), "cpu").clip == (-60.0, 240.0)
+    assert make_plan(fingerprint(ISOTROPIC, least=-199), "cpu").clip is None
     with pytest.raises(ConfigError, match="preset is 'tpu'"):
         make_plan(fingerprint(ISOTROPIC), "tpu")
 
@@ -225,6 +243,17 @@ def test_who_knows_the_modality_says_it(data: Path, capsys: pytest.CaptureFixtur
     assert "CT (as the manifest says)" in capsys.readouterr().out
     assert main([*line, "--modality", "MR"]) == 0
     assert "MR (as given by --modality)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("dark", "modality"), [(40, "CT"), (33, "MR")])
+def test_the_darkest_hundredth_of_an_image_tells_nothing(
+    data: Path, dark: int, modality: str
+) -> None:
+    image = np.zeros((20, 18, 10), np.int16)
+    image.flat[:dark] = -1000
+    for number in (1, 2):
+        write(data, f"images/{number}.nii.gz", image, np.diag([1.0, 1.0, 3.0, 1.0]))
+    assert take_fingerprint(load_manifest(data / "manifest.json"), data).modality == modality
 
 
 def test_an_image_of_a_plane_is_named(data: Path) -> None:
