@@ -184,6 +184,25 @@ def test_a_lost_spacing_is_refused_unless_it_is_given(tmp_path: Path) -> None:
         read_scan(lost, read_volume, 3.0)
 
 
+@pytest.mark.parametrize(
+    ("edge", "plausible"), [(0.051, True), (0.049, False), (0.69, True), (0.71, False)]
+)
+def test_dental_scans_have_voxels_of_a_twentieth_to_seven_tenths_of_a_mm(
+    edge: float, plausible: bool
+) -> None:
+    affine = np.diag([edge, edge, edge, 1.0])
+
+    def read(_: Path) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((2, 2, 2)), affine
+
+    scan = ScanFiles("P", Path("image.nii.gz"), None)
+    if plausible:
+        np.testing.assert_array_equal(read_scan(scan, read, None)[2], affine)
+    else:
+        with pytest.raises(DataError, match="not that of a dental scan"):
+            read_scan(scan, read, None)
+
+
 def test_a_known_spacing_is_not_overruled(tmp_path: Path) -> None:
     good = pair(tmp_path, AFFINE)
     image, label, affine = read_scan(good, read_volume, None)
