@@ -28,6 +28,11 @@ def test_sgd_is_that_of_the_published_code() -> None:
     assert build_optimizer("sgd", [weight], **SETTINGS).defaults == published.defaults
 
 
+def test_the_second_moment_of_adamw_is_the_published_one() -> None:
+    adamw = build_optimizer("adamw", [nn.Parameter(torch.zeros(1))], **SETTINGS)
+    assert adamw.defaults["betas"] == (0.9, 0.999)
+
+
 def test_each_moves_in_its_own_way() -> None:
     # By hand: gradient 2 + 0.01 w; buffer 2.01, then 0.9 * 2.01 + 2.00799 of w = 0.799.
     assert moved("sgd").item() == pytest.approx(1 - 0.1 * 2.01 - 0.1 * 3.81699, abs=1e-5)
