@@ -11,7 +11,7 @@ import pytest
 
 from medsemi.data.root_canal_phantom import make_root_canal_phantom
 from medsemi.evaluation.canal_lines import find_chamber, trace_canals
-from medsemi.evaluation.canals import pooled_sensitivity, score_canal, score_tooth
+from medsemi.evaluation.canals import CanalScore, pooled_sensitivity, score_canal, score_tooth
 
 TUBES = runpy.run_path(str(Path(__file__).with_name("tubes.py")))
 molar = TUBES["molar"]
@@ -20,6 +20,7 @@ EDGE = 0.25
 CUBES = (EDGE, EDGE, EDGE)
 WHOLE = {14.0: (6, 56), 26.0: (6, 56)}
 TRUTH = molar(WHOLE)
+STRAIGHT = 0.1 * np.array([(0, 0, z) for z in range(60)])
 
 
 def test_a_perfect_prediction() -> None:
@@ -78,6 +79,56 @@ def test_a_thin_canal_beside_the_true_one_is_not_found_and_is_false() -> None:
 def test_a_shift_within_the_tolerance_is_found() -> None:
     score = score_tooth(molar({15.0: (6, 56)}, 0.5), molar({14.0: (6, 56)}, 0.5), CUBES)
     assert (score["canals_followed"], score["false_canals"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("edge", "followed"), [(0.14, 1), (0.16, 0)])
+def test_a_canal_three_tenths_of_a_mm_beside_is_found(edge: float, followed: int) -> None:
+    truth, shifted = molar({14.0: (6, 56)}, 0.5), molar({16.0: (6, 56)}, 0.5)
+    score = score_tooth(shifted, truth, (edge,) * 3)
+    assert (score["canals"], score["canals_followed"]) == (1, followed)
+
+
+def test_a_canal_is_found_by_half_and_followed_by_nine_tenths() -> None:
+    def of(covered: float) -> tuple[bool, bool]:
+        score = CanalScore(10.0, covered, 0.0, 0)
+        return score.is_found, score.is_followed
+
+    assert [of(share) for share in (0.49, 0.5, 0.89, 0.9)] == [
+        (False, False),
+        (True, False),
+        (True, False),
+        (True, True),
+    ]
+
+
+@pytest.mark.parametrize(("end", "canals"), [(45, 1), (47, 0)])
+def test_a_canal_is_two_mm_long(end: int, canals: int) -> None:
+    """From the chamber at z = 54, in voxels of a quarter of a mm: 2.25 and 1.75 mm."""
+    tooth = molar({14.0: (end, 56)}, 0.5)
+    assert score_tooth(tooth, tooth, CUBES)["canals"] == canals
+
+
+@pytest.mark.parametrize(("missing", "breaks"), [(5, 0), (6, 1)])
+def test_half_a_mm_without_prediction_is_no_break(missing: int, breaks: int) -> None:
+    prediction = np.ones((1, 1, 60))
+    prediction[..., 20 : 20 + missing] = 0
+    assert score_canal(STRAIGHT, prediction, (0.1,) * 3).breaks == breaks
+
+
+@pytest.mark.parametrize(("away", "covered"), [(0.29, 1.0), (0.31, 0.0)])
+def test_a_line_is_covered_three_tenths_of_a_mm_from_the_prediction(
+    away: float, covered: float
+) -> None:
+    prediction = np.zeros((2, 1, 60))
+    prediction[1] = 1
+    assert score_canal(STRAIGHT, prediction, (away, 0.1, 0.1)).covered == covered
+
+
+@pytest.mark.parametrize(("end", "false"), [(31, 0), (32, 1)])
+def test_a_canal_of_which_less_than_half_is_true_is_false(end: int, false: int) -> None:
+    """Predicted from z = 54 to 6; the tolerance of a voxel counts as true."""
+    truth, prediction = molar({14.0: (6, 56), 26.0: (end, 56)}, 0.5), molar(WHOLE, 0.5)
+    assert score_tooth(prediction, truth, CUBES)["false_canals"] == false
 
 
 def test_width_error_has_a_sign() -> None:
