@@ -16,20 +16,10 @@ from pydicom import Dataset, dcmread
 from pydicom.valuerep import PersonName
 
 from medsemi.prediction.case import Case, SliceSource
+from medsemi.prediction.outputs.taken_over import OF_FIRST, PER_IMAGE
 
-# Of every image after the first, which also gives patient and study.
-PER_IMAGE = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "Rows",
-    "Columns",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-)
+# More than any real header has. An exception in pydicom doubles its text at each level of nesting.
+MOST_LEVELS = 8
 # Attributes that the standard wants to be present, if only empty.
 MAY_BE_EMPTY = (
     "PatientName",
@@ -69,7 +59,14 @@ def impossible_if_malformed() -> Iterator[None]:
     """
     try:
         yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         reason = f"the headers do not meet the DICOM standard ({type(error).__name__})"
         raise SegImpossible(reason) from error
 
@@ -107,7 +104,8 @@ def read_source_headers(case: Case) -> SourceHeaders:
 
 def _read_all(case: Case) -> SourceHeaders:
     slices = case.source.slices
-    first = _read(slices[0].path)
+    first = _read(slices[0].path, OF_FIRST)
+    _check_nesting(first)
     _check_identifiers(first)
     if not all(each.uid for each in slices):
         raise SegImpossible("some images carry no identifier of their own")
@@ -127,9 +125,19 @@ def _read_all(case: Case) -> SourceHeaders:
     return SourceHeaders(tuple(images), frames, name)
 
 
-def _read(path: Path, keywords: Sequence[str] = ()) -> Dataset:
-    tags = list(keywords) or None
-    return dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
+def _read(path: Path, keywords: Sequence[str]) -> Dataset:
+    return dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(keywords))
+
+
+def _check_nesting(first: Dataset) -> None:
+    """Convert everything level by level, so that no walk through it meets a malformed element."""
+    level = [first]
+    for _ in range(MOST_LEVELS):
+        elements = [element for dataset in level for element in dataset]
+        level = [item for element in elements if element.VR == "SQ" for item in element.value]
+        if not level:
+            return
+    raise SegImpossible(f"the headers nest sequences more than {MOST_LEVELS} deep")
 
 
 def _check_identifiers(first: Dataset) -> None:
