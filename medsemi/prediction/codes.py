@@ -119,7 +119,10 @@ CODES: dict[str, CodeText] = {
     ),
     "W01": CodeText("Identifiers are empty; grouped by folder and patient."),
     "W02": CodeText("{n} identical {n:copy|copies} left out."),
-    "W03": CodeText("{n} {n:image|images} of other size or frame left out of this stack."),
+    "W03": CodeText(
+        "{n} {n:image|images} of another kind, size or frame left out of this stack.",
+        "Check whether the whole organ is covered.",
+    ),
     "W04": CodeText(
         "Gantry tilt of {degrees} degrees: computed on a straightened copy, result on the original"
         " slices."

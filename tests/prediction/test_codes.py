@@ -24,7 +24,11 @@ from medsemi.prediction.codes import CODES, Finding
         ),
         ("W07", {"n": 1}, "Only 1 slice (fewer than 10)."),
         ("W02", {"n": 1}, "1 identical copy left out."),
-        ("W03", {"n": 1}, "1 image of other size or frame left out of this stack."),
+        (
+            "W03",
+            {"n": 1},
+            "1 image of another kind, size or frame left out of this stack. Check whether the whole organ is covered.",
+        ),
         ("W05", {"k": 1, "after": "3"}, "1 missing slice was interpolated."),
         ("W14", {"n": 1}, "1 voxel is not finite; replaced."),
         ("W14", {"n": 3}, "3 voxels are not finite; replaced."),

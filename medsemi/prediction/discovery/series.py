@@ -53,7 +53,8 @@ class Series:
         if captures:
             kinds["image" if _is_volume(captures) else "screenshot"] += captures
         images = kinds.pop("image", [])
-        drafts = self._images(images) if images else []
+        aside = sum(len(header.frames) for members in kinds.values() for header in members)
+        drafts = self._images(images, aside) if images else []
         return drafts + [self._skipped(kind, kinds[kind]) for kind in sorted(kinds)]
 
     def _skipped(self, kind: str, headers: Sequence[Header]) -> Draft:
@@ -62,7 +63,8 @@ class Series:
         flags = ("single", kind) if kind == "no_geometry" else (kind,)
         return self._together(kind, headers, flags, findings)
 
-    def _images(self, headers: Sequence[Header]) -> list[Draft]:
+    def _images(self, headers: Sequence[Header], aside: int) -> list[Draft]:
+        """Cases of images that say where they lie; `aside` others may be slices of any of them."""
         distinct = drop_copies(headers)
         stacks = split_stacks(_frames(distinct.headers))
         if are_overview(stacks):
@@ -81,7 +83,9 @@ class Series:
                 copies=distinct.copies,
                 conflict=distinct.conflict,
                 patients=patients,
-                aside=sum(map(_size, small)) if number == 0 and stack not in small else 0,
+                aside=0
+                if stack in small
+                else aside + (sum(map(_size, small)) if number == 0 else 0),
                 by_folder=not headers[0].series,
                 least=self.least,
                 options=self.options,
