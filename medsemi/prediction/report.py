@@ -29,6 +29,8 @@ _MOST, _MOST_PER_CASE, _PAGE_ALONE = 3_000_000, 57_000, 100_000
 # A single case gets no larger pictures than this.
 _MOST_PICTURES = 200_000
 _MANY = 300
+# Parts of a run that are missing; run.json names all.
+_MOST_NAMED = 10
 _DIGITS = 16
 _INTERRUPTED = (
     "The run was interrupted: cases may be missing. Run the same command again; what is done stays"
@@ -152,11 +154,7 @@ def _notices(
     entries: Sequence[Entry], unreadable: Sequence[str], run: Mapping[str, Any]
 ) -> list[Element]:
     """What a reader must not overlook."""
-    texts = []
-    if run.get("exit_code") == INTERRUPTED:
-        texts.append(_INTERRUPTED)
-    elif run.get("stopped_by") in _STOPPED:
-        texts.append(_stopped(run))
+    texts = _missing(run)
     counts = Counter(entry.status for entry in entries)
     without = counts["failed"] + counts["refused"]
     if without:
@@ -180,6 +178,30 @@ def _notices(
             " the folders beside this report."
         )
     return [tag("p", text, class_="notice", role="note") for text in texts]
+
+
+def _missing(run: Mapping[str, Any]) -> list[str]:
+    """Why cases may be missing."""
+    texts = []
+    if run.get("exit_code") == INTERRUPTED:
+        texts.append(_INTERRUPTED)
+    elif run.get("stopped_by") in _STOPPED:
+        texts.append(_stopped(run))
+    shards = run.get("shards")
+    if isinstance(shards, Mapping) and shards.get("unfinished"):
+        texts.append(_unfinished(shards))
+    return texts
+
+
+def _unfinished(shards: Mapping[str, Any]) -> str:
+    numbers, count = shards["unfinished"], shards["count"]
+    named = ", ".join(f"{number}/{count}" for number in numbers[:_MOST_NAMED])
+    others = " and others" if len(numbers) > _MOST_NAMED else ""
+    return (
+        f"The run has not ended: {len(numbers)} of its {count} parts have left no result yet (--shard"
+        f" {named}{others}), so that cases may be missing. Each part that ends writes this report"
+        " anew; start again those that are no longer at work. What is done stays done."
+    )
 
 
 def _stopped(run: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from medsemi import __version__
 from medsemi.atomic import write_atomically
+from medsemi.prediction.lock import lock_path
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
 from medsemi.prediction.summary import codes_of, read_records
@@ -104,7 +105,7 @@ def write_run(out: Path, facts: RunFacts) -> None:
 
 
 def merge_runs(out: Path, count: int) -> None:
-    """Write run.json from those of the shards, as far as they have run.
+    """Write run.json from those of the shards, as far as they have run; it names the others.
 
     Args:
         out: the output folder.
@@ -120,8 +121,9 @@ def merge_runs(out: Path, count: int) -> None:
     }
     interrupted = any(shard["exit_code"] == INTERRUPTED for shard in shards)
     stopped = next(filter(None, (shard.get("stopped_by") for shard in shards)), "")
+    unfinished = _unfinished(out, count)
     code = exit_code(_spread(counts["outcome"]))
-    if stopped and code == 0:
+    if (stopped or unfinished) and code == 0:
         code = 2  # cases are missing
     merged = {
         **shards[-1],
@@ -129,12 +131,23 @@ def merge_runs(out: Path, count: int) -> None:
         "end": max(shard["end"] for shard in shards),
         "exit_code": INTERRUPTED if interrupted else code,
         "stopped_by": stopped,
+        "shards": {"count": count, "unfinished": unfinished},
         "cases": sum(shard.get("cases", 0) for shard in shards),
         "counts": counts,
         "device": ", ".join(sorted({shard["device"] for shard in shards} - {""})),
     }
     merged["options"]["shard"] = [1, 1]
     _write(out / run_file((1, 1), ".json"), merged)
+
+
+def _unfinished(out: Path, count: int) -> list[int]:
+    """Shards without a record, or with a lock: at work, killed, or never begun."""
+    return [
+        index
+        for index in range(1, count + 1)
+        if not (out / run_file((index, count), ".json")).exists()
+        or lock_path(out, (index, count)).exists()
+    ]
 
 
 def _write(final: Path, document: Mapping[str, Any]) -> None:

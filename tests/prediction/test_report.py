@@ -326,6 +326,24 @@ def test_a_run_that_was_stopped_cannot_be_overlooked(
     assert f"The run stopped because {why} ({code}): {missing} missing." in written(tmp_path).text
 
 
+@pytest.mark.parametrize(
+    ("unfinished", "said"),
+    [
+        ([2], "1 of its 20 parts have left no result yet (--shard 2/20),"),
+        (list(range(2, 21)), "19 of its 20 parts have left no result yet (--shard 2/20, 3/20,"),
+        (list(range(2, 21)), "11/20 and others), so that cases may be missing."),
+    ],
+)
+def test_parts_of_a_run_that_have_not_ended_cannot_be_overlooked(
+    unfinished: list[int], said: str, tmp_path: Path
+) -> None:
+    FOLDER.add_case(tmp_path, "c01")
+    FOLDER.add_run(tmp_path, exit_code=2, shards={"count": 20, "unfinished": unfinished})
+    assert said in written(tmp_path).text
+    FOLDER.add_run(tmp_path, shards={"count": 20, "unfinished": []})
+    assert "has not ended" not in written(tmp_path).text
+
+
 def test_names_from_headers_and_other_models_are_pointed_out(tmp_path: Path) -> None:
     other = FOLDER.Model(Path(), "older", "0.9", "f" * 64, ("CT",), ())
     FOLDER.add_case(tmp_path, "a", model=other)

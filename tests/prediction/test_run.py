@@ -216,6 +216,15 @@ def test_shards_share_a_folder(tmp_path: Path, inputs: Path, model: Path, out: P
     assert (out / "run-2-of-3.log").exists()
 
 
+def test_a_part_alone_is_no_success_of_the_whole(inputs: Path, model: Path, out: Path) -> None:
+    told = []
+    for index in (1, 2):
+        assert go(inputs, model, out, shard=(index, 2))[0] == 0
+        told.append(json.loads((out / "run.json").read_text()))
+    assert [run["exit_code"] for run in told] == [2, 0]
+    assert [run["shards"]["unfinished"] for run in told] == [[2], []]
+
+
 def test_a_shard_without_cases_is_no_failure(inputs: Path, model: Path, out: Path) -> None:
     codes = Counter(go(inputs, model, out, shard=(index, 40))[0] for index in range(1, 41))
     assert codes == {0: 40}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from medsemi.prediction.lock import lock_path
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
 from medsemi.prediction.run_json import RunFacts, exit_code, merge_runs, run_file, write_run
@@ -94,6 +95,23 @@ def test_a_part_that_stopped_leaves_no_success(tmp_path: Path) -> None:
     write(tmp_path, (2, 2), 4, {}, 5, "E04")
     merge_runs(tmp_path, 2)
     assert json.loads((tmp_path / "run.json").read_text())["exit_code"] == 2
+
+
+def test_parts_that_have_not_ended_leave_no_success(tmp_path: Path) -> None:
+    write(tmp_path, (1, 3), 0, {"a": "done"})
+    write(tmp_path, (3, 3), 0, {"b": "already"})
+    merge_runs(tmp_path, 3)
+    merged = json.loads((tmp_path / "run.json").read_text())
+    assert (merged["exit_code"], merged["shards"]) == (2, {"count": 3, "unfinished": [2]})
+    write(tmp_path, (2, 3), 0, {"c": "done"})
+    lock_path(tmp_path, (3, 3)).write_text("{}")  # it ran again, and was killed
+    merge_runs(tmp_path, 3)
+    merged = json.loads((tmp_path / "run.json").read_text())
+    assert (merged["exit_code"], merged["shards"]["unfinished"]) == (2, [3])
+    lock_path(tmp_path, (3, 3)).unlink()
+    merge_runs(tmp_path, 3)
+    merged = json.loads((tmp_path / "run.json").read_text())
+    assert (merged["exit_code"], merged["shards"]["unfinished"]) == (0, [])
 
 
 def test_without_shards_nothing_is_merged(tmp_path: Path) -> None:
