@@ -37,6 +37,8 @@ class Owner:
         pid: number of the process.
         born: start of the process in ticks since boot; 0 where the system does not tell.
         token: tells apart two owners that are equal in everything else.
+        namespace: in which the number counts, as each container has its own; empty where the system
+            does not tell, and in locks of earlier versions.
     """
 
     host: str
@@ -44,11 +46,12 @@ class Owner:
     pid: int
     born: int
     token: str
+    namespace: str = ""
 
     @property
     def is_dead(self) -> bool:
-        """Whether the process has surely ended; one on another host may always be alive."""
-        if self.host != socket.gethostname():
+        """Whether the process has surely ended; one in another host or container may be alive."""
+        if self.host != socket.gethostname() or self.namespace not in ("", _namespace()):
             return False
         if self.boot != _boot():
             return True
@@ -58,6 +61,13 @@ class Owner:
 def _boot() -> str:
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else ""
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _born(pid: int) -> int:
@@ -195,9 +205,9 @@ def _side_by_side(first: Path, second: Path) -> bool:
 
 
 def _take(path: Path) -> Held:
-    owner = Owner(
-        socket.gethostname(), _boot(), os.getpid(), _born(os.getpid()), secrets.token_hex(8)
-    )
+    pid = os.getpid()
+    token = secrets.token_hex(8)
+    owner = Owner(socket.gethostname(), _boot(), pid, _born(pid), token, _namespace())
     content = json.dumps(asdict(owner))
     try:
         _write_new(path, content)

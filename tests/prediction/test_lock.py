@@ -43,7 +43,15 @@ class _Full:
 
 def us() -> Owner:
     pid = os.getpid()
-    return Owner(lock.socket.gethostname(), lock._boot(), pid, lock._born(pid), "other")
+    return Owner(
+        lock.socket.gethostname(), lock._boot(), pid, lock._born(pid), "other", lock._namespace()
+    )
+
+
+def ended_pid() -> int:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return ended.pid
 
 
 def leave(path: Path, owner: Owner, age: float = 0.0) -> Path:
@@ -75,9 +83,7 @@ def test_a_living_owner_keeps_its_lock(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_an_ended_process_is_taken_over(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    leave(lock_path(tmp_path), replace(us(), pid=ended.pid))
+    leave(lock_path(tmp_path), replace(us(), pid=ended_pid()))
     with hold_folder(tmp_path) as held:
         assert json.loads(held.path.read_text())["pid"] == os.getpid()
 
@@ -90,6 +96,32 @@ def test_another_process_with_the_same_number_is_not_the_owner(
     leave(lock_path(tmp_path), replace(us(), **change))
     with hold_folder(tmp_path):
         pass
+
+
+def test_a_process_of_another_container_may_be_alive_though_it_is_not_seen(tmp_path: Path) -> None:
+    leave(lock_path(tmp_path), replace(us(), pid=ended_pid(), namespace="pid:[1]"), age=500)
+    assert refused(tmp_path).finding.code == "E11"
+    leave(lock_path(tmp_path), replace(us(), namespace="pid:[1]"), age=601)
+    with hold_folder(tmp_path):
+        pass
+
+
+def test_a_lock_tells_the_container_of_its_owner(tmp_path: Path) -> None:
+    with hold_folder(tmp_path) as held:
+        assert json.loads(held.path.read_text())["namespace"] == lock._namespace()
+    assert lock._namespace() or not Path("/proc/self/ns/pid").exists()
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_locks_of_earlier_versions_are_read(alive: bool, tmp_path: Path) -> None:
+    owner = asdict(us() if alive else replace(us(), pid=ended_pid()))
+    del owner["namespace"]
+    lock_path(tmp_path).write_text(json.dumps(owner))
+    if alive:
+        assert str(os.getpid()) in str(refused(tmp_path).finding)
+    else:
+        with hold_folder(tmp_path):
+            pass
 
 
 def test_a_lock_of_another_host_is_abandoned_after_ten_minutes(tmp_path: Path) -> None:
