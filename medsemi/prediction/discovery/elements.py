@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 
 LONGEST_TEXT = 1024
 
@@ -36,8 +37,9 @@ def words(dataset: Dataset, tag: int) -> tuple[str, ...]:
 def free_text(dataset: Dataset, tag: int) -> str:
     """A text decoded by the character set of the file; empty where that fails."""
     try:
-        return str(dataset[tag].value or "").strip() if tag in dataset else ""
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        value = dataset[tag].value if tag in dataset else ""
+        return "" if isinstance(value, Items) else str(value or "").strip()
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError):
         return ""
 
 
@@ -116,8 +118,9 @@ def first(dataset: Dataset | None, tag: int) -> Dataset | None:
 
 
 def _raw(dataset: Dataset, tag: int) -> object:
+    """The value of an element; None too where items stand, whose text may have no end."""
     item = dataset.get_item(tag)
-    return None if item is None else item.value
+    return None if item is None or isinstance(item.value, Items) else item.value
 
 
 def _parts(value: object) -> list[str]:

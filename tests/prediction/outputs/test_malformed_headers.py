@@ -24,6 +24,7 @@ from medsemi.prediction.outputs.taken_over import OF_FIRST
 from medsemi.prediction.reading.silence import silence
 
 REFERENCED_IMAGES, REFERENCED_STUDIES = 0x00081140, 0x00081110
+SERIES_DESCRIPTION, PATIENT_ID = 0x0008103E, 0x00100020
 COPIED_MODULES = (
     *("patient", "clinical-trial-subject", "general-study", "patient-study"),
     *("clinical-trial-study", "specimen"),
@@ -99,13 +100,18 @@ def read_apart(folder: Path) -> str:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
 @pytest.mark.parametrize(
-    ("tag", "said"),
-    [(REFERENCED_IMAGES, "images"), (REFERENCED_STUDIES, f"more than {MOST_LEVELS} deep")],
+    ("tag", "levels", "said"),
+    [
+        (REFERENCED_IMAGES, 345, "images"),
+        (REFERENCED_STUDIES, 345, f"more than {MOST_LEVELS} deep"),
+        (SERIES_DESCRIPTION, 1200, "images"),  # a text, if the dictionary is right
+        (PATIENT_ID, 1200, f"more than {MOST_LEVELS} deep"),
+    ],
 )
 def test_sequences_in_sequences_neither_hang_nor_fill_the_memory(
-    spoiled: Callable[..., Path], tag: int, said: str
+    spoiled: Callable[..., Path], tag: int, levels: int, said: str
 ) -> None:
-    folder = spoiled(tag, nested(tag, 345))
+    folder = spoiled(tag, nested(tag, levels))
     heard = read_apart(folder)
     expected = str(len(list(folder.iterdir()))) if said == "images" else said
     assert heard.endswith(expected)
