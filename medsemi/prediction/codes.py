@@ -83,7 +83,8 @@ CODES: dict[str, CodeText] = {
     ),
     "R03": CodeText("Gantry tilt of {degrees} degrees.", "Use --tilt resample."),
     "R04": CodeText(
-        "Files with the same identity hold different images.", "Export the series again."
+        "Files with the same identity hold different images, or name different patients.",
+        "Export the series again.",
     ),
     "R05": CodeText(
         "Slice positions repeat {v} times but cannot be told apart.",

@@ -185,6 +185,7 @@ def _header(
         burned_in=text("BurnedInAnnotation").upper() == "YES",
         lossy=text("LossyImageCompression") == "01" or syntax in objects.LOSSY_SYNTAXES,
         has_table=bool(elements.items(dataset, TAG["ModalityLUTSequence"])),
+        patient=_patient(dataset),
         tags=_tags(dataset) | {"carried": carried},
         frames=planes(dataset, path, (rows, columns), frames) if is_image else (),
     )
@@ -193,6 +194,13 @@ def _header(
 def _modality(text: str) -> str:
     """A modality is shown to people: what is no code word is left out."""
     return text if len(text) <= LONGEST_CODE_WORD and text.isalnum() else ""
+
+
+def _patient(dataset: Dataset) -> tuple[str, ...]:
+    """What names a patient, however it is encoded: separators at its end say nothing."""
+    keywords = ("PatientName", "PatientID", "PatientBirthDate")
+    texts = (elements.free_text(dataset, TAG[keyword]) for keyword in keywords)
+    return tuple(text.rstrip("^= ").casefold() for text in texts)
 
 
 def _tags(dataset: Dataset) -> dict[str, str]:

@@ -23,7 +23,7 @@ class Distinct:
     Attributes:
         headers: the first by path of each identity.
         copies: identity -> files left out because they hold the same.
-        conflict: whether files of one identity hold different images.
+        conflict: whether files of one identity hold different images, or name different patients.
     """
 
     headers: tuple[Header, ...]
@@ -42,10 +42,12 @@ def drop_copies(headers: Iterable[Header]) -> Distinct:
     for header in ordered:
         groups[header.uid or str(header.path)].append(header)
     copies, conflict = {}, False
-    for uid, (kept, *others) in groups.items():
+    for uid, group in groups.items():
+        kept, *others = group
         if others:
             copies[uid] = tuple(other.path for other in others)
-            conflict = conflict or not all(_same_image(kept, other) for other in others)
+            same = _may_be_one_patient(group) and all(_same_image(kept, each) for each in others)
+            conflict = conflict or not same
     return Distinct(tuple(group[0] for group in groups.values()), copies, conflict)
 
 
@@ -56,6 +58,12 @@ def _same_image(a: Header, b: Header) -> bool:
         return filecmp.cmp(a.path, b.path, shallow=False) or _digest(a.path) == _digest(b.path)
     except (CaseRefused, OSError):
         return False  # what cannot be compared is not known to be the same
+
+
+def _may_be_one_patient(copies: Iterable[Header]) -> bool:
+    """Whether copies say nothing different; what one leaves out may be what another says."""
+    said = zip(*(header.patient for header in copies), strict=True)
+    return all(len({*texts} - {""}) < 2 for texts in said)
 
 
 def _described(header: Header) -> list[tuple[object, ...]]:

@@ -109,6 +109,7 @@ class Header:
         burned_in: whether text is burned into the image, as the header says.
         lossy: whether the image was compressed with loss.
         has_table: whether a modality lookup table replaces slope and intercept.
+        patient: name, number and date of birth; empty where absent.
         tags: see `medsemi.prediction.case.Source`, and patient_id and study_date; carried is of this file.
         frames: its planes; one without place where only the object as a whole is known.
     """
@@ -133,6 +134,7 @@ class Header:
     burned_in: bool
     lossy: bool
     has_table: bool
+    patient: tuple[str, ...]
     tags: Mapping[str, str]
     frames: tuple[Frame, ...]
 

@@ -31,7 +31,7 @@ class Stack:
         positions: in order along the normal.
         headers: of its files.
         copies: identity -> files left out because they hold the same.
-        conflict: whether files of one identity in the series hold different images.
+        conflict: whether files of one identity in the series hold different images or patients.
         patients: how many the images of the series name.
         aside: images of the series that were left out of this stack.
         by_folder: whether the series has no UID.

@@ -50,6 +50,35 @@ def test_patients_at_the_same_positions_or_with_the_same_image_uid_are_refused(
     assert all(case.outcome != "predict" for case in cases)
 
 
+LATIN, UNICODE = {"SpecificCharacterSet": "ISO_IR 100"}, {"SpecificCharacterSet": "ISO_IR 192"}
+EVA = {"PatientName": "Müller^Eva", "PatientID": ALPHA, "PatientBirthDate": "19700101"}
+
+
+@pytest.mark.parametrize(
+    ("copy", "code"),
+    [
+        (EVA | LATIN | {"PatientName": "Möller^Eva"}, "R04"),
+        (EVA | LATIN | {"PatientBirthDate": "19700102"}, "R04"),
+        (EVA | UNICODE | {"PatientName": "Müller^Eva^^^"}, "W02"),
+        (EVA | LATIN | {"PatientName": "", "PatientBirthDate": ""}, "W02"),
+        (EVA | LATIN | {"AccessionNumber": "7"}, "W02"),
+    ],
+)
+def test_copies_of_an_image_that_name_different_patients_are_refused(
+    copy: dict[str, str], code: str, write_image: Write, tmp_path: Path, cases_of: Find
+) -> None:
+    """The segmentation would have the name of the file whose path comes first."""
+    for z in range(12):
+        write_image(f"a/{z:02}", z, SOPInstanceUID=f"1.2.{z + 1}", **EVA, **LATIN)
+        write_image(f"b/{z:02}", z, SOPInstanceUID=f"1.2.{z + 1}", **copy)
+    (case,) = cases_of(tmp_path)
+    assert case.codes == (code,)
+    write_image("0", 0, SOPInstanceUID="1.2.1")  # names nobody, and comes first
+    (case,) = cases_of(tmp_path)
+    assert case.codes == (code,)
+    assert "ller" not in f"{case.source.tags}{[finding.text for finding in case.findings]}".lower()
+
+
 @pytest.mark.parametrize("named", [BETA, ""])
 def test_images_without_a_patient_go_with_the_only_one(
     named: str, write_image: Write, tmp_path: Path, cases_of: Find
