@@ -154,7 +154,9 @@ CODES: dict[str, CodeText] = {
         "{label} touches the image border ({sides}); its volume may be too small.",
         "Check whether the organ is cut off.",
     ),
-    "W19": CodeText("DICOM SEG not written: {why}.", "Use seg.nii.gz."),
+    "W19": CodeText(
+        "DICOM SEG not written: {why}.", "Use seg.nii.gz, which --outputs nifti writes."
+    ),
     "W20": CodeText("NIfTI units are {unit}; converted to mm."),
     "W21": CodeText("Not enough memory for fast mode; used mode {mode}."),
     "W22": CodeText("MONOCHROME1; stored values used as they are."),

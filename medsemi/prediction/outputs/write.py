@@ -140,8 +140,12 @@ def _write_segs(
 ) -> tuple[int, list[Finding]]:
     """Frames of the first segmentation asked for, and W19 where there can be none."""
     wanted = [SEG_FILES[name] for name in SEG_FILES if name in options.outputs]
-    if case.source.kind != "dicom" or not wanted or "W19" in case.codes:
+    if not wanted or "W19" in case.codes:
         return 0, []
+    if case.source.kind != "dicom":
+        # Where seg.nii.gz is written, nobody misses a DICOM file.
+        alone = "nifti" not in options.outputs
+        return 0, [Finding("W19", {"why": "the source is no DICOM"})] if alone else []
     counts = []
     try:
         # pydicom and highdicom warn with values of the header.

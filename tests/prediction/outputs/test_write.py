@@ -187,15 +187,40 @@ def test_an_empty_result_is_told_and_written(write: Write) -> None:
     assert not np.asanyarray(nibabel.load(folder / "seg.nii.gz").dataobj).any()
 
 
-def test_a_nifti_source_gets_no_seg(write: Write) -> None:
+def nifti_case() -> tuple[Case, np.ndarray]:
     grid = Grid((6, 5, 4), np.diag([-0.9, 0.9, 2.0, 1]))
     source = Source("nifti", "", Path("x.nii.gz"), "x.nii.gz", 1)
     case = Case("x.nii.gz", "x", "volume", (), "predict", (), source, grid)
     labels = np.zeros(grid.shape, np.uint8)
     labels[2:4, 2:4, 1:3] = 1
+    return case, labels
+
+
+def test_a_nifti_source_gets_no_seg(write: Write) -> None:
+    case, labels = nifti_case()
     folder, _, _, written = write(case, OUTPUTS, labels=labels, slice_labels=labels)
     assert names(folder) == PICTURES | {"seg.nii.gz", "volumes.csv", "volumes.json"}
     assert written.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "codes"),
+    [
+        (("seg",), ["W19"]),
+        (("segmap", "volumes", "preview"), ["W19"]),
+        (("seg", "nifti"), []),
+        (("volumes",), []),
+    ],
+)
+def test_a_nifti_source_without_any_segmentation_says_so(
+    write: Write, outputs: tuple[str, ...], codes: list[str]
+) -> None:
+    case, labels = nifti_case()
+    *_, written = write(case, outputs, labels=labels, slice_labels=labels)
+    assert [each.code for each in written.findings] == codes
+    assert [each.text for each in written.findings] == [
+        "DICOM SEG not written: the source is no DICOM. Use seg.nii.gz, which --outputs nifti writes."
+    ] * len(codes)
 
 
 # What fails, and how it is told.
