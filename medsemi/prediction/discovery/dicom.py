@@ -182,6 +182,7 @@ def _header(
         and pixels is not None
         and is_short(file, pixels, syntax, rows * columns * samples * bits * frames, frames),
         claimed=frames,
+        grouped=TAG["PerFrameFunctionalGroupsSequence"] in dataset,
         burned_in=text("BurnedInAnnotation").upper() == "YES",
         lossy=text("LossyImageCompression") == "01" or syntax in objects.LOSSY_SYNTAXES,
         has_table=bool(elements.items(dataset, TAG["ModalityLUTSequence"])),

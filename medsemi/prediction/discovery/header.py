@@ -106,6 +106,7 @@ class Header:
         has_pixels: whether there is pixel data.
         short: whether pixel data is certainly shorter than the header says.
         claimed: number of frames that the header claims.
+        grouped: whether frames are described one by one, as in multi-frame files of one frame too.
         burned_in: whether text is burned into the image, as the header says.
         lossy: whether the image was compressed with loss.
         has_table: whether a modality lookup table replaces slope and intercept.
@@ -131,6 +132,7 @@ class Header:
     has_pixels: bool
     short: bool
     claimed: int
+    grouped: bool
     burned_in: bool
     lossy: bool
     has_table: bool

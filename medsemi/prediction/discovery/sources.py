@@ -10,6 +10,7 @@ from typing import Any
 from medsemi.prediction.case import SliceSource, Source
 from medsemi.prediction.codes import CaseRefused, Finding
 from medsemi.prediction.discovery.header import Frame, Header
+from medsemi.prediction.options import Options
 from medsemi.prediction.reading.pixels import decoder_plugin
 
 _BITS = {8, 16, 32}
@@ -105,8 +106,10 @@ def _missing_decoder(transfer_syntax: str) -> Finding | None:
     return None
 
 
-def warnings_of(headers: Sequence[Header], frames: Sequence[Frame]) -> list[Finding]:
-    """Warnings that need no geometry: W09, W10, W11, W19, W22."""
+def warnings_of(
+    headers: Sequence[Header], frames: Sequence[Frame], options: Options
+) -> list[Finding]:
+    """Warnings that need no geometry: W09, W10, W11, W22; W19 if a DICOM SEG is asked for."""
     captured = any(header.sop_class.startswith(_SECONDARY_CAPTURE) for header in headers)
     found = {
         "W09": any(header.burned_in for header in headers),
@@ -114,7 +117,8 @@ def warnings_of(headers: Sequence[Header], frames: Sequence[Frame]) -> list[Find
         "W11": any(header.lossy for header in headers),
         "W22": any(header.photometric == "MONOCHROME1" for header in headers),
     }
-    why = _why_no_segmentation_object(headers, frames)
+    wanted = {"seg", "segmap"} & {*options.outputs}
+    why = _why_no_segmentation_object(headers, frames) if wanted else ""
     findings = [Finding(code) for code, holds in found.items() if holds]
     return findings + ([Finding("W19", {"why": why})] if why else [])
 
@@ -130,4 +134,6 @@ def _why_no_segmentation_object(headers: Sequence[Header], frames: Sequence[Fram
         return "the images name no frame of reference"
     if not all(frame.uid for frame in frames):
         return "the images have no identifiers of their own"
+    if len(headers) > 1 and any(header.grouped for header in headers):
+        return "the slices lie in several multi-frame files"
     return ""

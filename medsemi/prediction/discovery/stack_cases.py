@@ -177,7 +177,7 @@ class Stack:
             found.append(Finding("W02", {"n": copies}))
         if self.aside:
             found.append(Finding("W03", {"n": self.aside}))
-        return found + sources.warnings_of(headers, frames)
+        return found + sources.warnings_of(headers, frames, self.options)
 
 
 def arrange(
