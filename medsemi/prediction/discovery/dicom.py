@@ -7,6 +7,7 @@ make the parser allocate more than that. Only if the header goes on is more of t
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +27,7 @@ CHUNKS = (1 << 16, 1 << 20, 1 << 24, 1 << 26)
 LARGEST_INFLATED = 1 << 25
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 LONGEST_CODE_WORD = 16
+_POSITION = re.compile("[A-Z]{2,4}")
 _LONG_VRS = {b"OB", b"OW", b"UN", b"UT"}
 
 
@@ -197,6 +199,11 @@ def _modality(text: str) -> str:
     return text if len(text) <= LONGEST_CODE_WORD and text.isalnum() else ""
 
 
+def _patient_position(text: str) -> str:
+    """Such as HFS: it is shown to people, so that any other text, which may name one, is left out."""
+    return text if _POSITION.fullmatch(text) else ""
+
+
 def _patient(dataset: Dataset) -> tuple[str, ...]:
     """What names a patient, however it is encoded: separators at its end say nothing."""
     keywords = ("PatientName", "PatientID", "PatientBirthDate")
@@ -207,7 +214,6 @@ def _patient(dataset: Dataset) -> tuple[str, ...]:
 def _tags(dataset: Dataset) -> dict[str, str]:
     plain = {
         "series_number": "SeriesNumber",
-        "patient_position": "PatientPosition",
         "body_part": "BodyPartExamined",
         "study_date": "StudyDate",
     }
@@ -216,6 +222,8 @@ def _tags(dataset: Dataset) -> dict[str, str]:
         "manufacturer": "Manufacturer",
         "patient_id": "PatientID",
     }
-    return {key: elements.text(dataset, TAG[keyword]) for key, keyword in plain.items()} | {
-        key: elements.free_text(dataset, TAG[keyword]) for key, keyword in free.items()
+    return {
+        "patient_position": _patient_position(elements.text(dataset, TAG["PatientPosition"])),
+        **{key: elements.text(dataset, TAG[keyword]) for key, keyword in plain.items()},
+        **{key: elements.free_text(dataset, TAG[keyword]) for key, keyword in free.items()},
     }

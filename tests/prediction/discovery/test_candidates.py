@@ -189,6 +189,20 @@ def test_what_else_headers_tell(
     assert case.codes == (code,)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of pydicom, when the faults are made
+@pytest.mark.parametrize(
+    ("stated", "kept"),
+    [("HFS", "HFS"), ("FFDL", "FFDL"), ("HFS DOE^JANE", ""), ("Jane", ""), ("HFSDOE", "")],
+)
+def test_a_patient_position_is_a_code_or_nothing(
+    stated: str, kept: str, write_image: Callable[..., Path], cases_of: Find
+) -> None:
+    """It reaches the report and the preview."""
+    path = write_image("image", PatientPosition=stated)
+    (case,) = cases_of(path)
+    assert case.source.tags["patient_position"] == kept
+
+
 def test_a_modality_cannot_write_to_the_screen(
     write_image: Callable[..., Path], cases_of: Find
 ) -> None:
