@@ -233,5 +233,8 @@ def no_images(inputs: Sequence[Path]) -> RunStopped:
         inputs: folders and files, as the user named them.
     """
     names = ", ".join(path.name or str(path) for path in inputs)
-    why = f"no DICOM, NIfTI, NRRD or MetaImage file is in {names}; name a folder with images"
+    why = (
+        f"no DICOM, NIfTI, NRRD or MetaImage file is in {names}; name a folder with images"
+        " (results of earlier runs do not count)"
+    )
     return RunStopped("E12", why=why)

@@ -83,36 +83,46 @@ def find_files(inputs: Sequence[Path]) -> list[Found]:
         inputs: folders and files.
 
     Raises:
-        RunStopped: E12 if an input does not exist, or cannot be looked at.
+        RunStopped: E12 if an input does not exist, cannot be looked at, or is neither file nor folder.
     """
     found: dict[str, Found] = {}
     for number, root in enumerate(inputs):
         check_there(root)
-        if root.is_dir():
-            files = _walk(root, number)
-        else:
-            files = iter([Found(root, root.name, number, True, root.name.startswith("."))])
-        for file in files:
+        for file in _found_under(root, number):
             first = found.setdefault(file.place, file)
             if (first.root, first.leads, file.leads) == (number, "file", "no link"):
                 found[file.place] = file
     return list(found.values())
 
 
+def _found_under(root: Path, number: int) -> Iterator[Found]:
+    if not root.is_dir():
+        return iter([Found(root, root.name, number, True, root.name.startswith("."))])
+    with suppress(OSError):
+        if _holds_results(root):
+            return iter([Found(root, root.name, number, True, hidden=True)])
+    return _walk(root, number)
+
+
 def check_there(path: Path) -> None:
-    """Refuse an input that does not exist, or cannot be looked at.
+    """Refuse an input that does not exist, cannot be looked at, or is neither file nor folder.
 
     Raises:
         RunStopped: E12.
     """
     try:
         there = path.exists()
+        other = there and not (path.is_file() or path.is_dir())
     except OSError as error:
         why = f"{path.name or path} cannot be looked at ({error.strerror})"
         raise RunStopped("E12", why=why) from error
     if not there:
         why = "is a link that leads nowhere" if path.is_symlink() else "does not exist"
         raise RunStopped("E12", why=f"{path.name or path} {why}")
+    if other:
+        # Opening a pipe would wait for its other end.
+        why = f"{path.name} is neither a file nor a folder; name a folder with images"
+        raise RunStopped("E12", why=why)
 
 
 def _walk(root: Path, number: int) -> Iterator[Found]:

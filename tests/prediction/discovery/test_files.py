@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from medsemi.data.writing import write_nifti
+from medsemi.prediction.codes import RunStopped
+from medsemi.prediction.discovery.files import find_files
 from medsemi.prediction.discovery.scan import discover
 from medsemi.prediction.options import Options
 
@@ -28,6 +31,22 @@ def test_results_of_an_earlier_run_are_no_scans(tmp_path: Path) -> None:
         scan = discover([tmp_path], Options())
         assert [case.source.name for case in scan.cases] == ["scan.nii.gz"]
         assert [name for name, _ in scan.ignored] == ["results"]
+        named = discover([tmp_path / "results"], Options())
+        assert (named.cases, [name for name, _ in named.ignored]) == ((), ["results"])
+        both = discover([tmp_path / "results", tmp_path], Options())
+        assert [case.source.name for case in both.cases] == ["scan.nii.gz"]
+    assert len(discover([label], Options()).cases) == 1  # it was asked for by name
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_input_that_is_neither_file_nor_folder_is_refused(linked: bool, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    place = tmp_path / "pipe"
+    if linked:
+        place = tmp_path / "link"
+        place.symlink_to(tmp_path / "pipe")
+    with pytest.raises(RunStopped, match=f"E12 .*{place.name} is neither a file nor a folder"):
+        find_files([place])
 
 
 def test_a_folder_that_may_be_listed_but_not_entered_is_told(
