@@ -10,6 +10,7 @@ files replace keys of earlier ones. Built are `network_def` (or `network` where 
 
 from __future__ import annotations
 
+import sys
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from monai.bundle.config_item import ComponentLocator
 from monai.inferers import SlidingWindowInferer
 from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
@@ -129,6 +131,13 @@ def _monai_plan(inferer: SlidingWindowInferer) -> WindowPlan:
     )
 
 
+class _Locator(ComponentLocator):
+    """MONAI's, on a copy of what is loaded: readers of scans import their decoders meanwhile."""
+
+    def _find_module_names(self) -> list[str]:
+        return [name for name in tuple(sys.modules) if name.startswith(self.MOD_START)]
+
+
 def _read_configs(folder: Path) -> ConfigParser:
     found = {
         name: path
@@ -139,6 +148,7 @@ def _read_configs(folder: Path) -> ConfigParser:
     if "inference" not in found:
         raise _invalid(f"{folder.name} holds no configs/inference.yaml or .json")
     parser = ConfigParser()
+    parser.locator = _Locator()
     try:
         parser.read_config([str(path) for path in found.values()])
         parser["bundle_root"] = str(folder)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,6 +61,24 @@ def test_later_files_overlay_earlier_ones(tmp_path: Path) -> None:
     nodes = {"edge": 12, "channels": 2, "network_def": SMALL.NETWORK, "inferer": inferer}
     (folder / "configs/inference.json").write_text(json.dumps(nodes))
     assert loaded(folder).plan.size == (12, 8, 8)
+
+
+def test_a_network_is_built_while_others_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MONAI looks through the loaded modules; a reader of scans may import a decoder just then."""
+
+    class Decoder(str):
+        """The name of a module that imports another when it is looked at."""
+
+        __slots__ = ()
+
+        def startswith(self, *_: object) -> bool:
+            monkeypatch.setitem(sys.modules, f"decoder_{len(sys.modules)}", ModuleType("decoder"))
+            return False
+
+    monkeypatch.setitem(sys.modules, Decoder("decoder"), ModuleType("decoder"))
+    assert loaded(SMALL.write_bundle(tmp_path / "b")).plan.size == (16, 16, 16)
 
 
 def test_only_what_is_needed_is_evaluated(tmp_path: Path) -> None:
