@@ -27,7 +27,8 @@ CHUNKS = (1 << 16, 1 << 20, 1 << 24, 1 << 26)
 LARGEST_INFLATED = 1 << 25
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 LONGEST_CODE_WORD = 16
-_POSITION = re.compile("[A-Z]{2,4}")
+# Head, feet, left, right, front or back first; prone, supine or on a side (PS3.3 C.7.3.1.1.2).
+_POSITION = re.compile("[HFLRAP]F(P|S|DR|DL)")
 _LONG_VRS = {b"OB", b"OW", b"UN", b"UT"}
 
 
