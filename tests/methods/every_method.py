@@ -48,7 +48,7 @@ def classes_of(network: nn.Module) -> int:
 METHODS: dict[str, Callable[[nn.Module], Method]] = {
     "supervised": Supervised,
     "supervised squared": lambda network: Supervised(network, dice="squared"),
-    "pretraining": CopyPastePretraining,
+    "pretraining mixed": lambda network: CopyPastePretraining(network, loss="mixed"),
     "pretraining regions": lambda network: CopyPastePretraining(network, loss="regions"),
     "bcp": BCP,
     "bcp cardiac": lambda network: BCP(network, dice="squared", ema_buffers="average"),
@@ -159,9 +159,12 @@ METHODS: dict[str, Callable[[nn.Module], Method]] = {
         network, classes=classes_of(network), stages={"2": 4}, rampup_steps=0, head_dropout=0.0
     ),
 }
-SUPERVISED_ALONE = {"supervised", "supervised squared", "pretraining", "pretraining regions"} | {
-    "random views"
-}
+SUPERVISED_ALONE = {
+    "supervised",
+    "supervised squared",
+    "pretraining mixed",
+    "pretraining regions",
+} | {"random views"}
 
 
 def network_of(axes: int, classes: int, *, dropout: float = 0.0) -> nn.Module:

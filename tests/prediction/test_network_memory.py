@@ -99,7 +99,7 @@ def test_nothing_of_a_failed_attempt_is_kept(
     make: Make, grid: Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter = make()
-    original, images = network.prepare, []
+    original, images = network.normalize, []
 
     def failing(image: Tensor, *arguments: Any) -> Tensor:
         import weakref
@@ -110,7 +110,7 @@ def test_nothing_of_a_failed_attempt_is_kept(
         assert images[0]() is None
         return original(image, *arguments)
 
-    monkeypatch.setattr(network, "prepare", failing)
+    monkeypatch.setattr(network, "normalize", failing)
     assert segmenter.segment(make_case(grid), make_volume(shells(grid))).memory_mode == 3
 
 
@@ -142,7 +142,7 @@ def test_a_mistake_of_ours_is_no_lack_of_memory(
     def mistake(*_: Any) -> Tensor:
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(network, "prepare", mistake)
+    monkeypatch.setattr(network, "normalize", mistake)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         make().segment(make_case(grid), make_volume(shells(grid)))
 
