@@ -336,10 +336,11 @@ def _refuse_labels_as_images(
 ) -> None:
     """Those of unlabeled cases, which the cases themselves do not hold, included."""
     labels: dict[Path, str] = {}
+    patterns = _patterns(document, origin)
     for role, cases in subsets.items():
         for entry, case in zip(document.get(role, ()), cases, strict=True):
             fields = entry if isinstance(entry, Mapping) else {}
-            label = _path(fields, _patterns(document, origin), "label", case.case_id, origin)
+            label = _path(fields, patterns, "label", case.case_id, origin)
             if label is not None:
                 labels.setdefault(label, case.case_id)
     for case in (case for cases in subsets.values() for case in cases):
