@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from medsemi.bundle.merged import lookup
+from medsemi.bundle.model_card import model_card
 from medsemi.bundle.reading import SEPARATOR, Finding, read
 from medsemi.bundle.references import reachable
 from medsemi.data.manifest import Case, Manifest
@@ -29,7 +30,8 @@ from medsemi.training.exported import holds_pair, sees_views
 logger = logging.getLogger(__name__)
 
 INFERENCE = "configs/inference.yaml"
-COPIED = (INFERENCE, "configs/logging.conf", "docs/README.md", "LICENSE")
+COPIED = (INFERENCE, "configs/logging.conf", "LICENSE")
+README = "docs/README.md"
 NETWORKS = ("model", "student", "teacher")
 # What a prediction builds; everything that these refer to is taken over.
 NODES = ("network_def", "inferer")
@@ -92,6 +94,8 @@ def deploy(
     metadata = _metadata(source, common, manifest, Path(dataset_dir))
     text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
     (building / "configs" / "metadata.json").write_text(text, encoding="utf-8")
+    (building / README).parent.mkdir()
+    (building / README).write_text(model_card(metadata, stage, manifest), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     building.rename(target)
     logger.info("medsemi predict FOLDER --model %s --out RESULTS", target)

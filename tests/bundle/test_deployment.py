@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from medsemi.bundle.deployment import deploy
+from medsemi.bundle.layout import check_layout
 from medsemi.bundle.lint import lint_configs
 from medsemi.bundle.merged import merge
 from medsemi.data.manifest import Manifest
@@ -63,6 +64,11 @@ def test_the_bundle_holds_what_the_run_was_trained_with(
         "model.pt", "student.pt", "teacher.pt"
     }  # fmt: skip
     assert (folder / "LICENSE").is_file()
+    # Not that of the bundle trained with, whose configurations are not in this one.
+    readme = (folder / "docs" / "README.md").read_text()
+    assert "a trained network" in readme
+    assert check_layout(folder) == []
+    assert "archive" not in readme
     assert (folder / "configs" / "inference.yaml").is_file()
     assert not list(stage.glob(".bundle*"))
 
