@@ -35,9 +35,9 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         temporary.replace(final)
-        _flush(final.parent)
+        flush(final.parent)
     except OSError as error:
         if _is_short_write(error):
             full = errno.ENOSPC
@@ -50,6 +50,15 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def whole_files(folder: str | Path, pattern: str) -> list[Path]:
@@ -78,11 +87,3 @@ def _is_short_write(error: OSError) -> bool:
     return (
         error.errno is None and re.search(r"\d+ requested and \d+ written", str(error)) is not None
     )
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,12 +5,10 @@ Threads are daemons: a decoder that hangs on a damaged file cannot keep an inter
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -84,15 +82,6 @@ def read_ahead(
 def volume_bytes(case: Case) -> int:
     """Memory that the voxels of a case take."""
     return 0 if case.grid is None else int(np.prod(case.grid.shape, dtype=np.int64)) * 4
-
-
-def memory_bytes() -> int:
-    """Memory of this machine, or of the container around this process if that is less."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit
-        return machine
 
 
 class Behind:

@@ -14,6 +14,8 @@ import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from medsemi.atomic import flush
+
 _TEMPORARY, _ASIDE = ".tmp-", ".old-"
 
 
@@ -44,16 +46,16 @@ def commit(
         The final folder.
     """
     for path in sorted(folder.rglob("*")):
-        _flush(path)
+        flush(path)
     write_record(folder)
     for path in (*folder.glob("*.json"), folder):
-        _flush(path)
+        flush(path)
     final, aside = cases / case_id, kept or cases / _hidden(_ASIDE, case_id)
     if final.exists():
         aside.parent.mkdir(exist_ok=True)
         final.rename(aside)
     folder.rename(final)
-    _flush(cases)
+    flush(cases)
     if kept is None:
         shutil.rmtree(aside, ignore_errors=True)
     return final
@@ -85,11 +87,3 @@ def tidy(cases: Path, case_ids: Collection[str] | None = None) -> None:
 
 def _hidden(prefix: str, case_id: str) -> str:
     return f"{prefix}{case_id}-{os.getpid()}-{secrets.token_hex(4)}"
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,7 +21,8 @@ from math import prod
 import torch
 
 from medsemi.prediction.codes import CaseRefused
-from medsemi.prediction.memory import free_bytes, free_host_bytes
+from medsemi.prediction.host_memory import free_host_bytes
+from medsemi.prediction.memory import free_bytes
 
 # The part of free memory that an estimate may fill.
 USABLE = 0.8

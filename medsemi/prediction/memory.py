@@ -1,12 +1,10 @@
-"""How much memory is free, and how much a network takes for one window."""
+"""How much memory a device has free, and how much a network takes for one window."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 from weakref import finalize
 
@@ -14,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from medsemi.prediction.host_memory import free_host_bytes
 
 # Text of allocation failures that torch raises as plain RuntimeError.
 OUT_OF_MEMORY = (
@@ -39,24 +39,6 @@ def free_bytes(device: torch.device) -> int:
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return free + cached
-
-
-def free_host_bytes(root: Path = Path("/")) -> int:
-    """Bytes of main memory that this process may still take, with the limit of its container.
-
-    Args:
-        root: where /proc and /sys are mounted.
-    """
-    left = [_available(root / "proc/meminfo")]
-    for limit, usage, stat in (
-        ("memory.max", "memory.current", "memory.stat"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
-    ):
-        group = root / "sys/fs/cgroup"
-        total, used = _number(group / limit), _number(group / usage)
-        if total is not None and used is not None:
-            left.append(total - used + _cached(group / stat))
-    return max(min(left), 0)
 
 
 def activation_bytes(
@@ -116,31 +98,3 @@ class _LiveBytes(TorchDispatchMode):
         self._users[key] -= 1
         if not self._users[key]:
             self._now -= size
-
-
-def _available(meminfo: Path) -> int:
-    try:
-        text = meminfo.read_text(encoding="ascii")
-    except OSError:  # no Linux
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    entries = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return int(entries["MemAvailable"].split()[0]) * 1024
-
-
-def _number(path: Path) -> int | None:
-    """The number in a file of a control group; None where there is no limit or no such file."""
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() and int(text) < 2**60 else None
-
-
-def _cached(stat: Path) -> int:
-    """Bytes of file cache that the kernel gives back when they are needed."""
-    try:
-        lines = stat.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    entries = dict(line.split() for line in lines)
-    return int(entries.get("total_inactive_file", entries.get("inactive_file", 0)))

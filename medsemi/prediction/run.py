@@ -20,13 +20,14 @@ from itertools import chain
 from pathlib import Path
 
 from medsemi.prediction import disk
-from medsemi.prediction.ahead import AHEAD, WAITING_SHARE, Behind, memory_bytes, read_ahead
+from medsemi.prediction.ahead import AHEAD, WAITING_SHARE, Behind, read_ahead
 from medsemi.prediction.case import Case
 from medsemi.prediction.codes import DISCLAIMER, Finding, RunStopped, no_images
 from medsemi.prediction.commit import tidy
 from medsemi.prediction.console import Console
 from medsemi.prediction.discovery.files import check_there
 from medsemi.prediction.earlier import foreign_file
+from medsemi.prediction.host_memory import host_bytes
 from medsemi.prediction.interruption import Interrupted, interruptible, undisturbed
 from medsemi.prediction.ledger import of_shard, quick_key
 from medsemi.prediction.lock import Held, hold, hold_folder, not_writable, others_at_work
@@ -286,7 +287,7 @@ def _work(run: Run, cases: Sequence[Case], held: Held, behind: Behind) -> None:
 def _read_ahead(run: Run, due: Sequence[Case]) -> Iterator[Future[Reading]]:
     at_once = min(AHEAD, run.options.workers)
     threads = max(1, run.options.workers // at_once)
-    limit = WAITING_SHARE * memory_bytes()
+    limit = WAITING_SHARE * host_bytes()
     return read_ahead(due, lambda case: read(run, case, threads), at_once, limit)
 
 

@@ -7,21 +7,19 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from medsemi import __version__
 from medsemi.atomic import write_atomically
 from medsemi.prediction.lock import lock_path
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
+from medsemi.prediction.software import software_versions
 from medsemi.prediction.summary import codes_of, read_records
 
 # What differs from run to run though the results are the same.
 VOLATILE_KEYS = ("start", "end")
 INTERRUPTED = 130
-_PACKAGES = ("torch", "monai", "pydicom", "highdicom", "numpy")
 
 
 def exit_code(outcomes: Iterable[str]) -> int:
@@ -99,7 +97,7 @@ def write_run(out: Path, facts: RunFacts) -> None:
             "sha256": facts.model.digest,
         },
         "device": facts.device,
-        "software": _software(),
+        "software": {**software_versions(), "python": platform.python_version()},
     }
     _write(out / run_file(facts.options.shard, ".json"), document)
 
@@ -183,16 +181,3 @@ def _arguments(options: Options) -> Sequence[str]:
             joint = "/" if name == "shard" else ","
             words.append(joint.join(map(str, value)) if isinstance(value, tuple) else str(value))
     return words
-
-
-def _software() -> dict[str, str]:
-    found = {package: _version(package) for package in _PACKAGES}
-    return {"medsemi": __version__, "python": platform.python_version(), **found}
-
-
-def _version(package: str) -> str:
-    """Version of an installed package, without importing it; empty if there is none."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

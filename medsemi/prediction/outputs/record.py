@@ -8,24 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsemi import __version__
 from medsemi.atomic import write_atomically
 from medsemi.prediction.case import Case, Segmentation, Volume
 from medsemi.prediction.codes import Finding
 from medsemi.prediction.ledger import RECORD, geometry_digest
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
+from medsemi.prediction.software import software_versions
 
 if TYPE_CHECKING:
     from medsemi.prediction.outputs.write import Written
 
 SCHEMA = "medsemi.case/1"
-SOFTWARE = ("torch", "monai", "pydicom", "highdicom", "numpy")
 UIDS = ("series_uid", "study_uid", "frame_of_reference_uid")
 DECIMALS = 6
 # What belongs to a run, not to a case: the record is the same however the work was shared out.
@@ -105,19 +102,6 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
         text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
         # In JSON, the escape of what is no UTF-8 stands for just that.
         path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-
-
-@cache
-def software_versions() -> dict[str, str | None]:
-    """Versions of what the result depends on, looked up without importing it."""
-    return {"medsemi": __version__, **{name: _version(name) for name in SOFTWARE}}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _unique(findings: Sequence[Finding]) -> list[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 from medsemi.atomic import write_atomically
 from medsemi.prediction.case import Case, Segmentation, Volume
 from medsemi.prediction.codes import CaseRefused, Finding
+from medsemi.prediction.disk import is_disk_full
 from medsemi.prediction.ledger import described
 from medsemi.prediction.model import Model
 from medsemi.prediction.options import Options
@@ -35,7 +35,6 @@ SEG_FILES: dict[str, tuple[str, Kind]] = {
     "seg": ("seg.dcm", "BINARY"),
     "segmap": ("segmap.dcm", "LABELMAP"),
 }
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def _failed_unless_disk_full() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in DISK_FULL:
+        if is_disk_full(error):
             raise
         # The name of the file may hold a path, so the system's own words alone.
         raise CaseRefused("E03", why=error.strerror or type(error).__name__) from error

@@ -270,9 +270,9 @@ def test_every_file_is_on_the_disk_before_it_gets_its_name(
     import medsemi.atomic
 
     flushed = []
-    flush = medsemi.atomic._flush
+    flush = medsemi.atomic.flush
     monkeypatch.setattr(
-        medsemi.atomic, "_flush", lambda path: (flushed.append(path.name), flush(path))[1]
+        medsemi.atomic, "flush", lambda path: (flushed.append(path.name), flush(path))[1]
     )
     folder, _, _, _ = write("ct_prone_made", OUTPUTS)
     for name in names(folder):
