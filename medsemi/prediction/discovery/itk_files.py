@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from medsemi.prediction.codes import Finding
 from medsemi.prediction.discovery.dicom import UnreadableFileError
+from medsemi.prediction.discovery.itk_text import LONGEST_HEADER, meta_image_fields, nrrd_fields
 from medsemi.prediction.discovery.whole_files import LARGEST_DEFLATE_RATIO, WholeFile, is_lattice
 
-LONGEST_HEADER = 1 << 16
 SAME_MM = 0.01
 LARGEST_COSINE = float(np.sin(np.radians(0.1)))
 # Signs that turn the coordinates of a space into LPS.
@@ -159,19 +159,11 @@ def _agrees(affine: NDArray[np.float64], reader: Any) -> bool:  # noqa: ANN401
 
 
 def _nrrd(path: Path, start: bytes) -> _Said:
-    end = re.search(rb"\r?\n\r?\n", start)
-    text = start[: end.start()] if end else start
-    fields = {
-        key.strip().lower(): value.strip()
-        for line in text.decode("latin-1").splitlines()
-        if not line.startswith("#")
-        for key, colon, value in [line.partition(":")]
-        if colon and not value.startswith("=")
-    }
+    fields, end = nrrd_fields(start)
     detached = fields.get("data file", fields.get("datafile", ""))
     affine, why = _nrrd_affine(fields)
     compressed = fields.get("encoding", "raw").lower() != "raw"
-    offset = end.end() if end and not detached else 0
+    offset = end if end and not detached else 0
     shape = _sizes(fields["sizes"])
     return _Said(shape, affine, why, _beside(path, detached), offset, compressed)
 
@@ -194,13 +186,7 @@ def _nrrd_affine(fields: Mapping[str, str]) -> tuple[NDArray[np.float64] | None,
 
 
 def _meta_image(path: Path, start: bytes) -> _Said:
-    fields: dict[str, str] = {}
-    position = 0
-    while "ElementDataFile" not in fields:
-        end = start.index(b"\n", position)
-        key, _, value = start[position:end].decode("latin-1").partition("=")
-        fields[key.strip()] = value.strip()
-        position = end + 1
+    fields, position = meta_image_fields(start)
     data = fields["ElementDataFile"]
     detached = "" if data.upper() == "LOCAL" else data
     affine, why = _meta_affine(fields)

@@ -17,10 +17,11 @@ import SimpleITK
 
 from medsemi.prediction.case import Case
 from medsemi.prediction.codes import CaseRefused
+from medsemi.prediction.discovery.itk_text import LONGEST_HEADER, meta_image_fields, nrrd_fields
 from medsemi.prediction.reading.readings import Reading, empty_planes
 from medsemi.prediction.reading.scaling import Scale, source_values
 
-LONGEST_HEADER, _CHUNK, _FILE = 1 << 16, 1 << 20, "the file"
+_CHUNK, _FILE = 1 << 20, "the file"
 _BYTES = {
     **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
     **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
@@ -92,34 +93,20 @@ def _claim(path: Path) -> _Claim:
 
 
 def _nrrd(path: Path, start: bytes) -> _Claim:
-    text, blank, _ = start.replace(b"\r\n", b"\n").partition(b"\n\n")
-    fields = {
-        key.strip().lower(): value.strip()
-        for line in text.decode("latin-1").splitlines()
-        if not line.startswith("#")
-        for key, colon, value in [line.partition(":")]
-        if colon and not value.startswith("=")
-    }
+    fields, end = nrrd_fields(start)
     encoding = fields.get("encoding", "raw").lower()
     detached = fields.get("data file", fields.get("datafile", ""))
     skips = {fields.get(key, "0") for key in ("byte skip", "byteskip", "line skip", "lineskip")}
     if encoding not in {"raw", "gzip", "gz"} or skips != {"0"}:
         raise CaseRefused("R08", why="NRRD of unusual encoding")
-    if not detached and (not blank or b"\r\n" in start[: len(text)]):
+    if not detached and (end is None or b"\r\n" in start[:end]):
         raise CaseRefused("U01")
-    return _checked(
-        path, fields["type"], fields["sizes"], detached, len(text) + 2, encoding != "raw"
-    )
+    compressed = encoding != "raw"
+    return _checked(path, fields["type"], fields["sizes"], detached, end or 0, compressed)
 
 
 def _meta_image(path: Path, start: bytes) -> _Claim:
-    fields: dict[str, str] = {}
-    position = 0
-    while "ElementDataFile" not in fields:
-        end = start.index(b"\n", position)
-        key, _, value = start[position:end].decode("latin-1").partition("=")
-        fields[key.strip()] = value.strip()
-        position = end + 1
+    fields, position = meta_image_fields(start)
     data = fields["ElementDataFile"]
     channels, skip = fields.get("ElementNumberOfChannels", "1"), fields.get("HeaderSize", "0")
     if channels != "1" or skip != "0" or data.split()[0] == "LIST" or "%" in data:
