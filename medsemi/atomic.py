@@ -1,10 +1,11 @@
-"""Files that are written whole or not at all, and read so."""
+"""Files that are written whole or not at all, and read so, and the folders that take them."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,23 @@ from pathlib import Path
 from medsemi.errors import OutputError
 
 _UNFINISHED = re.compile(r"\.\d+\..+")
+
+
+def make_writable(folder: str | Path) -> None:
+    """Make a folder, and refuse one in which no file can be made, before there is work to lose.
+
+    Args:
+        folder: may be there.
+
+    Raises:
+        OutputError: if it cannot be made, is a file, or takes no file.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror, str(folder)) from error
 
 
 @contextmanager

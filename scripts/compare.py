@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(given: argparse.Namespace) -> list[str]:
     """Do what the command line asks for; returns what failed."""
     from medsemi.comparison.jobs import Plan, shard
+    from medsemi.comparison.places import check_output
     from medsemi.comparison.report import to_markdown
     from medsemi.comparison.run import report, run_missing
 
@@ -57,6 +58,7 @@ def run(given: argparse.Namespace) -> list[str]:
             raise ConfigError(f"--records {folder}: is no folder; check its name.")
     minutes = _minutes(given.budget)
     arms, failures = shard(plan.arms, given.shard), list[str]()
+    check_output(plan)
     if not given.report:
         failures = run_missing(plan, arms, given.records)
     print(to_markdown(report(plan, minutes, given.records)))

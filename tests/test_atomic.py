@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medsemi.atomic import remove_unfinished, whole_files, write_atomically
+from medsemi.atomic import make_writable, remove_unfinished, whole_files, write_atomically
 from medsemi.errors import OutputError
 
 WRITER = """
@@ -68,6 +68,21 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
         raise OSError("64 requested and 12 written")  # as numpy says it
     with pytest.raises(FileNotFoundError), write_atomically(tmp_path / "copy") as temporary:
         temporary.write_bytes((tmp_path / "absent").read_bytes())
+
+
+def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_writable(tmp_path / "a" / "b")
+        assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_place_where_no_folder_can_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    # Not even root can write into /proc.
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc")):
+        with pytest.raises(OutputError, match=f"^{place}: cannot be written") as caught:
+            make_writable(place)
+        assert caught.value.errno is not None
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:

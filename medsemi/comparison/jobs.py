@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import yaml
 
+from medsemi.atomic import make_writable
 from medsemi.bundle.merged import PLACES, settings_digest
 from medsemi.data.manifest import Manifest, load_manifest
 from medsemi.errors import ConfigError, MedsemiError
@@ -213,9 +214,10 @@ def run_arm(plan: Plan, arm: Arm) -> None:
 
     Raises:
         MedsemiError: if a command fails; it names the log and repeats its last line.
+        OutputError: if the folder of the log cannot be written.
     """
     log = plan.output / "logs" / f"{arm.name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_writable(log.parent)
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
     for workflow in missing_workflows(plan, arm):
         command = plan.command(arm, workflow)

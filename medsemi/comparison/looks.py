@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from medsemi.atomic import make_writable
 from medsemi.errors import DataError
 
 FILE = "test_looks.jsonl"
@@ -53,8 +54,12 @@ def read_looks(folder: Path) -> list[Look]:
 
 
 def record_look(folder: Path, look: Look) -> None:
-    """Add a look, before it is taken; several processes may add at once."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Add a look, before it is taken; several processes may add at once.
+
+    Raises:
+        OutputError: if the folder cannot be written.
+    """
+    make_writable(folder)
     line = json.dumps(asdict(look), ensure_ascii=False) + "\n"
     # One write at the end of the file: none gets between, and none is lost.
     with (folder / FILE).open("ab", buffering=0) as file:

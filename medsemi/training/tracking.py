@@ -19,7 +19,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from medsemi.atomic import write_atomically
+from medsemi.atomic import make_writable, write_atomically
 from medsemi.errors import MedsemiError
 from medsemi.training.checkpoint import CheckpointEvents
 from medsemi.training.history import History, Row, as_stored
@@ -94,8 +94,11 @@ class Tracker:
             step: the step that is continued from; what was reported after it is dropped, and at -1
                 all of it.
             device: named in the tags.
+
+        Raises:
+            OutputError: if the folder cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_writable(self.folder)
         if (self.folder / WAITING_CONFIG).is_file():
             (self.folder / WAITING_CONFIG).replace(self.folder / "config.json")
         kept = self.history.keep_until(step)

@@ -137,3 +137,15 @@ def test_wrong_input_is_one_sentence(
     ):
         assert main([*command(data, tmp_path)[2:], *options, "--report"]) == 2
         assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("look", [(), ("--test", "--reason", "final table")])
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    look: tuple[str, ...], tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(ROOT / "scripts" / "compare.py"))["main"]
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", Path("/proc")):  # where not even root can write
+        assert main([*command(data, output)[2:], *look]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"{output}: cannot be written (")

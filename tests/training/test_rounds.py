@@ -179,6 +179,8 @@ def test_rounds_are_known_by_bundle_configuration_and_data(
         (("--", "--output_dir=/elsewhere"), "--output_dir after -- would change"),
         (("--", "--lerning_rate", "1"), "--lerning_rate: no stage has this key"),
         (("--overlay", "trained.yaml"), "pseudo_label: "),
+        (("--output_dir", "trained.yaml"), "trained.yaml/rounds: cannot be written"),
+        (("--output_dir", "/proc"), "/proc/rounds: cannot be written"),
     ],
 )
 def test_wrong_input_is_one_sentence(
