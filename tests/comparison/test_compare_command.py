@@ -139,6 +139,27 @@ def test_wrong_input_is_one_sentence(
         assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("report", [(), ("--report",)])
+def test_a_comparison_with_other_overlays_leaves_the_first_one_as_it_is(
+    report: tuple[str, ...], arms, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(ROOT / "scripts" / "compare.py"))["main"]
+    overlays = ("demo", str(data / "tiny.yaml"))
+    plan = Plan(BUNDLE, data, data / "manifest.json", tmp_path, ("fixmatch",), (0,), overlays)
+    arms.a_record(plan, "fixmatch", 0, 0.8).save(tmp_path / "records")
+    (tmp_path / "report.md").write_text("of the first one")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    wider = tmp_path.with_suffix(".yaml")
+    wider.write_text("filters: 4\n")
+    assert main([*command(data, tmp_path)[2:], "--overlay", str(wider), *report]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"{tmp_path / 'records' / 'fixmatch-0.json'} is of another comparison (another manifest, bundle or"
+        " overlay); give another --output, or what that comparison was given."
+    )
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("look", [(), ("--test", "--reason", "final table")])
 def test_an_output_that_cannot_be_written_is_one_sentence(
     look: tuple[str, ...], tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
