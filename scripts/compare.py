@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(given: argparse.Namespace) -> list[str]:
     """Do what the command line asks for; returns what failed."""
     from medsemi.comparison.jobs import Plan, shard
-    from medsemi.comparison.places import check_output
+    from medsemi.comparison.places import check_output, check_records
     from medsemi.comparison.report import to_markdown
     from medsemi.comparison.run import report, run_missing
 
@@ -53,11 +53,9 @@ def run(given: argparse.Namespace) -> list[str]:
             f"{given.manifest} lists no {role} case to score; take another manifest"
             + (", or --test with a --reason." if role == "validation" else ".")
         )
-    for folder in given.records:
-        if not folder.is_dir():
-            raise ConfigError(f"--records {folder}: is no folder; check its name.")
     minutes = _minutes(given.budget)
     arms, failures = shard(plan.arms, given.shard), list[str]()
+    check_records(plan, given.records)
     check_output(plan)
     if not given.report:
         failures = run_missing(plan, arms, given.records)

@@ -74,14 +74,23 @@ class Record:
     evaluation_digest: str
 
     @property
+    def arm(self) -> Arm:
+        """What was trained."""
+        return Arm(self.method, self.seed)
+
+    @property
     def name(self) -> str:
         """Name of the arm in files."""
-        return Arm(self.method, self.seed).name
+        return self.arm.name
 
     def fits(self, plan: Plan) -> bool:
         """Whether it was made with the split and the configurations of a plan."""
         ours = (plan.manifest.digest, plan.settings_digest, plan.evaluation_digest)
         return (self.manifest_digest, self.settings_digest, self.evaluation_digest) == ours
+
+    def belongs_to(self, plan: Plan) -> bool:
+        """Whether it spares a plan one of its trainings."""
+        return self.arm in plan.arms and self.fits(plan)
 
     @property
     def training(self) -> tuple[object, ...]:

@@ -32,11 +32,10 @@ def known_records(plan: Plan, folders: Sequence[Path] = ()) -> dict[Arm, Record]
 
 def _trained(plan: Plan, folders: Sequence[Path]) -> dict[Arm, Record]:
     """The records of the plan's arms that fit it, whatever role they have scores of."""
-    arms, found = set(plan.arms), dict[Arm, Record]()
+    found = dict[Arm, Record]()
     for record in read_records([plan.output / "records", *folders]):
-        arm = Arm(record.method, record.seed)
-        if arm in arms and record.fits(plan):
-            found.setdefault(arm, record)
+        if record.belongs_to(plan):
+            found.setdefault(record.arm, record)
     return found
 
 
@@ -142,7 +141,7 @@ def _pictures(plan: Plan, records: Sequence[Record]) -> dict[str, dict[str, byte
     for record in records:
         if record.method in shown:
             continue
-        folder = plan.evaluation(Arm(record.method, record.seed))
+        folder = plan.evaluation(record.arm)
         run = from_folder(folder)
         if run is None or not run.pictures:
             parameters = {"evaluated": record.method, "role": plan.role, "seed": str(record.seed)}

@@ -133,6 +133,7 @@ def test_wrong_input_is_one_sentence(
         (("--budget", "hours"), "--budget is 'hours'"),
         (("--overlay", "nothing"), "does not exist"),
         (("--records", str(tmp_path / "no")), "is no folder"),
+        (("--records", str(data / "images")), "holds no record"),
         (("--manifest", str(unscored)), "lists no validation case to score"),
     ):
         assert main([*command(data, tmp_path)[2:], *options, "--report"]) == 2
