@@ -25,7 +25,7 @@ from medsemi.prediction.case import Case
 from medsemi.prediction.codes import DISCLAIMER, Finding, RunStopped, no_images
 from medsemi.prediction.commit import tidy
 from medsemi.prediction.console import Console
-from medsemi.prediction.discovery.files import check_there
+from medsemi.prediction.discovery.files import check_there, first_image
 from medsemi.prediction.earlier import foreign_file
 from medsemi.prediction.host_memory import host_bytes
 from medsemi.prediction.interruption import Interrupted, interruptible, undisturbed
@@ -93,7 +93,7 @@ def predict(
     model = load_model(model_folder)
     _check_places(inputs, out, model_folder)
     try:
-        _spare_others(out, options)
+        _spare_others(inputs, out, options)
         (out / "cases").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise not_writable(out, error) from error
@@ -129,8 +129,8 @@ def _check_places(inputs: Sequence[Path], out: Path, model: Path) -> None:
             )
 
 
-def _spare_others(out: Path, options: Options) -> None:
-    """Refuse a folder where a file of somebody else would be overwritten.
+def _spare_others(inputs: Sequence[Path], out: Path, options: Options) -> None:
+    """Refuse a folder where a file of somebody else would be overwritten, or a scan taken for a result.
 
     Raises:
         RunStopped: E13, exit code 1.
@@ -139,6 +139,14 @@ def _spare_others(out: Path, options: Options) -> None:
     foreign = foreign_file(out, options.shard)
     if foreign is not None:
         why = f"{out} holds {foreign}, which no earlier run of predict wrote; choose another --out"
+        raise RunStopped("E13", why=why)
+    parents = out.resolve().parents
+    scan = first_image(out) if any(path.resolve() in parents for path in inputs) else None
+    if scan is not None:
+        why = (
+            f"{out} lies in an INPUT and holds {scan}, which would be left out as results are; choose"
+            " another --out"
+        )
         raise RunStopped("E13", why=why)
 
 

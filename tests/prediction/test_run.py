@@ -12,8 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from medsemi.data.writing import write_nifti
 from medsemi.prediction import run as run_module
 from medsemi.prediction.codes import DISCLAIMER, RunStopped
 from medsemi.prediction.options import Options
@@ -180,6 +182,31 @@ def test_results_within_an_input_are_no_inputs(inputs: Path, model: Path) -> Non
     assert go(inputs, model, out)[1].counts == {"done": 4}
     assert go(inputs, model, out)[1].counts == {"already": 4}
     assert len(records(out)) == 4
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "below/scan.nii.gz", "below/damaged.dcm"])
+def test_scans_where_results_would_lie_are_not_left_out_in_silence(
+    name: str, inputs: Path, model: Path
+) -> None:
+    out = inputs / "left"
+    scan = out / name
+    if scan.suffix == ".gz":
+        write_nifti(scan, np.zeros((8, 8, 8), np.float32), np.eye(4))
+    else:
+        scan.parent.mkdir(parents=True)
+        scan.write_bytes(b"no image")
+    (out / "notes.txt").write_text("no image")
+    before = sorted(out.rglob("*"))
+    with pytest.raises(RunStopped) as stop:
+        go(inputs, model, out)
+    assert (stop.value.finding.code, stop.value.exit_code) == ("E13", 1)
+    assert stop.value.finding.text == (
+        f"Option error: {out} lies in an INPUT and holds {name}, which would be left out as results are;"
+        " choose another --out."
+    )
+    assert sorted(out.rglob("*")) == before
+    assert go(inputs / "case00.json", model, out)[0] == 0  # of which no scan is left out
+    assert go(inputs, model, out)[0] == 0  # results of an earlier run lie there by now
 
 
 @pytest.mark.parametrize(("code", "said"), [("E11", []), ("E15", ["E03"])])

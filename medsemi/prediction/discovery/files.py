@@ -199,6 +199,19 @@ def content_of(file: Found) -> Content:
     return "damaged" if file.claims else "other"
 
 
+def first_image(folder: Path) -> str | None:
+    """The first file of a folder that is an image, or may be one.
+
+    Args:
+        folder: need not exist.
+
+    Returns:
+        Its path relative to the folder; None without one, and for a folder with results.
+    """
+    files = find_files([folder]) if folder.is_dir() else []
+    return next((file.name for file in files if content_of(file) != "other"), None)
+
+
 def _known(start: bytes) -> Content | None:
     if start[128:132] == b"DICM":
         return "dicom"
