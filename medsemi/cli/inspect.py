@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from medsemi.cli.arguments import place
-from medsemi.prediction.codes import no_images
+from medsemi.prediction.codes import Finding, no_images
 from medsemi.prediction.options import Options
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ examples:
 """
 # Wider than any table: what is piped is not folded.
 PIPED_WIDTH = 10_000
-# Ignored files that the table tells; --json has all.
+# Ignored files of one code that the table tells; --json has all.
 MOST_NAMED = 5
 _STYLES = {"predict": "green", "skip": "dim", "refuse": "yellow"}
 
@@ -192,11 +192,11 @@ def _print_table(scan: Scan) -> None:
         f" {counts['skip']} skipped, {counts['refuse']} refused; {counts['ignored_files']} files"
         " ignored."
     )
-    if scan.ignored:
-        names = ", ".join(name for name, _ in scan.ignored[:MOST_NAMED])
-        more = ", ..." if len(scan.ignored) > MOST_NAMED else ""
-        finding = scan.ignored[0][1]
-        screen.print(Text(printable(f"{finding} {names}{more}")))
+    for code in sorted({finding.code for _, finding in scan.ignored}):
+        names = [name for name, finding in scan.ignored if finding.code == code]
+        more = ", ..." if len(names) > MOST_NAMED else ""
+        line = f"{Finding(code)} {', '.join(names[:MOST_NAMED])}{more}"
+        screen.print(Text(printable(line)))
 
 
 def _table(cases: Sequence[Case]) -> Any:  # noqa: ANN401  (rich is imported late)

@@ -73,6 +73,7 @@ CODES: dict[str, CodeText] = {
         "A link to a folder, which is not followed.",
         "Name that folder too if its scans are wanted.",
     ),
+    "S14": CodeText("Passed over: a folder with results of predict, which are no scans."),
     "R01": CodeText(
         "{k} {k:slice is|slices are} missing after slice {after}.",
         "Send the series again, or use --gaps fill if few are missing.",

@@ -60,6 +60,11 @@ from medsemi.prediction.summary import write_summary
 # What ends a run before its last case and is told with its results: the disk is full, or the model
 # is broken. A wrong option says nothing about a folder, and one that another run took over is its own.
 _TOLD = ("E04", "E10")
+# What is said of all that is ignored by one code.
+_IGNORED = {
+    "S01": ("file is", "files are", "ignored: no medical images"),
+    "S14": ("folder is", "folders are", "passed over: results of predict are no scans"),
+}
 # An interrupted run waits this long for the case that is being written.
 PATIENCE_S = 5.0
 _RESERVE = ".medsemi-reserve"
@@ -226,18 +231,21 @@ def _run(run: Run, inputs: Sequence[Path], held: Held, behind: Behind) -> int:
     run.noted["known"] = len(cases)
     run.log.event(f"{len(cases)} cases, {len(scan.ignored)} files ignored")
     cases = _named(run, cases, known)
-    if scan.ignored:
-        count = len(scan.ignored)
-        what = "1 file is" if count == 1 else f"{count} files are"
-        run.console.say(
-            "-", "S01", f"{what} ignored: no medical images; medsemi inspect names them."
-        )
+    _tell_ignored(run, scan.ignored)
     run.console.begin(len(cases))
     _work(run, cases, held, behind)
     ends = set(run.outcomes.values())
     if ends <= {"skipped"} and any(case.outcome == "predict" for case in known):
         return 0  # what can be predicted belongs to other shards
     return exit_code(run.outcomes.values())
+
+
+def _tell_ignored(run: Run, ignored: Sequence[tuple[str, Finding]]) -> None:
+    count = Counter(finding.code for _, finding in ignored)
+    for code, (one, many, what) in _IGNORED.items():
+        if count[code]:
+            which = f"1 {one}" if count[code] == 1 else f"{count[code]} {many}"
+            run.console.say("-", code, f"{which} {what}; medsemi inspect names them.")
 
 
 def _named(run: Run, cases: Sequence[Case], known: Sequence[Case]) -> list[Case]:

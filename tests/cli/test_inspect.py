@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,19 @@ def test_a_piped_table_is_not_folded(samples: Path, inspect: Run, tmp_path: Path
     _, out, _ = inspect(tmp_path)
     assert any(name in line for line in out.splitlines())
     assert "\x1b" not in out
+
+
+def test_files_and_results_that_are_passed_over_are_told_apart(
+    samples: Path, inspect: Run, tmp_path: Path
+) -> None:
+    shutil.copy(samples / "nifti" / "good.nii.gz", tmp_path)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "results" / "cases").mkdir(parents=True)
+    (tmp_path / "results" / "run.json").write_text('{"schema": "medsemi.run/1"}')
+    assert inspect(tmp_path)[1].splitlines()[-2:] == [
+        "S01 Ignored: not a medical image file. notes.txt",
+        "S14 Passed over: a folder with results of predict, which are no scans. results",
+    ]
 
 
 def test_one_document_for_programs(samples: Path, inspect: Run) -> None:

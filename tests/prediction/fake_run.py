@@ -49,7 +49,7 @@ def discover(
     progress(len(paths))
     return SimpleNamespace(
         cases=[_case(path) for path in paths if path.suffix == ".json"],
-        ignored=[path for path in paths if path.suffix != ".json"],
+        ignored=[(path.name, Finding("S01")) for path in paths if path.suffix != ".json"],
     )
 
 

@@ -8,6 +8,7 @@ import runpy
 import socket
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from medsemi.prediction import run as run_module
 from medsemi.prediction.codes import DISCLAIMER, RunStopped
 from medsemi.prediction.options import Options
 from medsemi.prediction.run import predict
+from medsemi.prediction.stages import STAGES
 
 FAKE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_run.py"))))
 Told = FAKE.Told
@@ -182,6 +184,26 @@ def test_results_within_an_input_are_no_inputs(inputs: Path, model: Path) -> Non
     assert go(inputs, model, out)[1].counts == {"done": 4}
     assert go(inputs, model, out)[1].counts == {"already": 4}
     assert len(records(out)) == 4
+
+
+def test_files_and_results_that_are_passed_over_are_told_apart(
+    tmp_path: Path, inputs: Path, model: Path
+) -> None:
+    mixed = tmp_path / "mixed"
+    write_nifti(mixed / "scan.nii.gz", np.zeros((8, 8, 8), np.float32), np.eye(4))
+    (mixed / "notes.txt").write_text("no image")
+    stages = replace(FAKE.make_stages(), discover=STAGES.discover)
+    for name, folders in (("first", "1 folder is"), ("second", "2 folders are")):
+        go(inputs, model, mixed / name)
+        _, told = go(mixed, model, tmp_path / "out", stages=stages)
+        assert [line for line in told.lines if line[0] == "-"] == [
+            ("-", "S01", "1 file is ignored: no medical images; medsemi inspect names them."),
+            (
+                "-",
+                "S14",
+                f"{folders} passed over: results of predict are no scans; medsemi inspect names them.",
+            ),
+        ]
 
 
 @pytest.mark.parametrize("name", ["scan.nii.gz", "below/scan.nii.gz", "below/damaged.dcm"])

@@ -29,6 +29,7 @@ Content = Literal[
     "broken_link",
 ]
 Leads = Literal["no link", "file", "folder", "nowhere", "elsewhere"]
+PassedOver = Literal["hidden", "results"]
 _DICOM_ENDINGS = (".dcm", ".ima")
 _NIFTI_ENDINGS = (".nii", ".nii.gz")
 # Endings that claim to be an image: what cannot be read then is told, not ignored.
@@ -48,8 +49,8 @@ class Found:
         name: path relative to the INPUT.
         root: number of the INPUT.
         direct: whether the INPUT is this file or its folder.
-        hidden: whether it is passed over: its name starts with a dot, or it is a folder with results
-            of an earlier run.
+        passed_over: `hidden` if its name starts with a dot, `results` if it is a folder with results of
+            an earlier run.
         leads: where a link leads; `nowhere` if that is not there, `elsewhere` if it is neither file
             nor folder.
     """
@@ -58,7 +59,7 @@ class Found:
     name: str
     root: int
     direct: bool
-    hidden: bool = False
+    passed_over: PassedOver | None = None
     leads: Leads = "no link"
 
     @property
@@ -69,8 +70,8 @@ class Found:
     @property
     def place(self) -> str:
         """Where it lies itself; a link that is passed over is another thing than what it leads to."""
-        passed_over = self.hidden or self.leads == "elsewhere"
-        place = os.path.abspath if passed_over else os.path.realpath
+        itself = self.passed_over is not None or self.leads == "elsewhere"
+        place = os.path.abspath if itself else os.path.realpath
         return place(self.path)
 
 
@@ -97,10 +98,11 @@ def find_files(inputs: Sequence[Path]) -> list[Found]:
 
 def _found_under(root: Path, number: int) -> Iterator[Found]:
     if not root.is_dir():
-        return iter([Found(root, root.name, number, True, root.name.startswith("."))])
+        hidden: PassedOver | None = "hidden" if root.name.startswith(".") else None
+        return iter([Found(root, root.name, number, True, hidden)])
     with suppress(OSError):
         if _holds_results(root):
-            return iter([Found(root, root.name, number, True, hidden=True)])
+            return iter([Found(root, root.name, number, True, "results")])
     return _walk(root, number)
 
 
@@ -130,23 +132,25 @@ def _walk(root: Path, number: int) -> Iterator[Found]:
     for folder, folders, names in os.walk(root, onerror=closed.append):
         here = Path(folder)
         leads = {name: _leads_to(here / name) for name in [*folders, *names]}
-        hidden = {name for name in leads if _is_passed_over(here / name)}
-        walked = {name for name in folders if leads[name] == "no link"} - hidden
+        over = {name: _passed_over(here / name) for name in leads}
+        walked = {name for name in folders if leads[name] == "no link" and over[name] is None}
         folders[:] = sorted(walked)
         for name in sorted(leads.keys() - walked):
             path = here / name
-            if name in hidden or leads[name] != "no link" or _is_file(path):
+            if over[name] is not None or leads[name] != "no link" or _is_file(path):
                 relative = path.relative_to(root).as_posix()
-                yield Found(path, relative, number, here == root, name in hidden, leads[name])
+                yield Found(path, relative, number, here == root, over[name], leads[name])
     for error in closed:
         path = Path(error.filename)
         yield Found(path, path.relative_to(root).as_posix(), number, False)
 
 
-def _is_passed_over(path: Path) -> bool:
+def _passed_over(path: Path) -> PassedOver | None:
+    if path.name.startswith("."):
+        return "hidden"
     with suppress(OSError):
-        return path.name.startswith(".") or _holds_results(path)
-    return False
+        return "results" if _holds_results(path) else None
+    return None
 
 
 def _leads_to(path: Path) -> Leads:
@@ -182,7 +186,7 @@ def _is_file(path: Path) -> bool:
 
 def content_of(file: Found) -> Content:
     """What a file is, told from its first bytes; `damaged` if it only claims to be an image."""
-    if file.hidden or file.leads == "elsewhere":
+    if file.passed_over is not None or file.leads == "elsewhere":
         return "other"
     if file.leads in _LINKS:
         return _LINKS[file.leads]

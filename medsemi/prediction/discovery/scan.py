@@ -41,7 +41,8 @@ class Scan:
     Attributes:
         cases: all of them, in an order that depends neither on the names of DICOM files nor on the
             number of threads.
-        ignored: path relative to its INPUT, and S01, of files that are no images.
+        ignored: path relative to its INPUT, and S01 or S14, of files that are no images and of folders
+            with results.
         files: how many files there are, ignored ones included.
     """
 
@@ -88,7 +89,9 @@ def discover(
         seen = list(_look_at_all(files, options.workers, progress))
         drafts = told_apart(_drafts(seen, options, model.min_slices if model else LEAST_SLICES))
     ignored = tuple(
-        (file.name, Finding("S01")) for file, what in zip(files, seen, strict=True) if what is None
+        (file.name, Finding("S14" if file.passed_over == "results" else "S01"))
+        for file, what in zip(files, seen, strict=True)
+        if what is None
     )
     selection = Selection(options, model)
     drafts.sort(key=_order)

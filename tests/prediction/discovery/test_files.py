@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medsemi.data.writing import write_nifti
-from medsemi.prediction.codes import RunStopped
+from medsemi.prediction.codes import Finding, RunStopped
 from medsemi.prediction.discovery.files import find_files
 from medsemi.prediction.discovery.scan import discover
 from medsemi.prediction.options import Options
@@ -30,9 +30,9 @@ def test_results_of_an_earlier_run_are_no_scans(tmp_path: Path) -> None:
         other.write_text('{\n "schema": "medsemi.run/1"}')
         scan = discover([tmp_path], Options())
         assert [case.source.name for case in scan.cases] == ["scan.nii.gz"]
-        assert [name for name, _ in scan.ignored] == ["results"]
+        assert scan.ignored == (("results", Finding("S14")),)
         named = discover([tmp_path / "results"], Options())
-        assert (named.cases, [name for name, _ in named.ignored]) == ((), ["results"])
+        assert (named.cases, named.ignored) == ((), (("results", Finding("S14")),))
         both = discover([tmp_path / "results", tmp_path], Options())
         assert [case.source.name for case in both.cases] == ["scan.nii.gz"]
     assert len(discover([label], Options()).cases) == 1  # it was asked for by name
