@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from medsemi.batch import Batch, Sub
 from medsemi.methods.dual_mean_teacher import DualMeanTeacher
 from medsemi.parts.pseudo_labels import pseudo_loss
 
-
-def batch() -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    image, other = (torch.randn(2, 1, 8, 8, generator=generator) for _ in range(2))
-    label = torch.randint(3, (2, 8, 8), generator=generator).to(torch.uint8)
-    return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
+batch = runpy.run_path(str(Path(__file__).with_name("small_batch.py")))["batch"]
 
 
 def method(**settings) -> DualMeanTeacher:

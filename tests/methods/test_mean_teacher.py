@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from medsemi.batch import Batch, Sub
 from medsemi.methods.mean_teacher import MeanTeacher
 from medsemi.parts.noise import add_noise
 
-
-def batch(count: int = 2) -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    image, other = (torch.randn(count, 1, 6, 6, generator=generator) for _ in range(2))
-    label = torch.randint(3, (count, 6, 6), generator=generator).to(torch.uint8)
-    return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
+batch = runpy.run_path(str(Path(__file__).with_name("small_batch.py")))["batch"]
 
 
 def method(**settings) -> MeanTeacher:

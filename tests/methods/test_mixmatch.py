@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from medsemi.batch import Batch, Sub
 from medsemi.errors import ConfigError
 from medsemi.methods.mixmatch import MixMatch, class_frequencies, sharpen
 from medsemi.parts.intensity_views import IntensityViews
 from medsemi.parts.turns import turn
 
-
-def batch() -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    image, other = (torch.randn(2, 1, 8, 8, generator=generator) for _ in range(2))
-    label = torch.randint(3, (2, 8, 8), generator=generator).to(torch.uint8)
-    return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
+batch = runpy.run_path(str(Path(__file__).with_name("small_batch.py")))["batch"]
 
 
 def method(**settings) -> MixMatch:

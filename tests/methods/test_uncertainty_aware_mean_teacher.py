@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from medsemi.batch import Batch, Sub
 from medsemi.errors import ConfigError
 from medsemi.methods.uncertainty_aware_mean_teacher import (
     UncertaintyAwareMeanTeacher,
@@ -16,12 +17,7 @@ from medsemi.methods.uncertainty_aware_mean_teacher import (
 from medsemi.parts.entropy import voxel_entropy
 from medsemi.parts.foreground_loss import soft_target_loss
 
-
-def batch() -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    image, other = (torch.randn(2, 1, 6, 6, generator=generator) for _ in range(2))
-    label = torch.randint(3, (2, 6, 6), generator=generator).to(torch.uint8)
-    return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
+batch = runpy.run_path(str(Path(__file__).with_name("small_batch.py")))["batch"]
 
 
 def method(**settings) -> UncertaintyAwareMeanTeacher:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from medsemi.batch import Batch, Sub
 from medsemi.errors import ConfigError
 from medsemi.methods.unimatch import UniMatch
 from medsemi.networks.unet2d import UNet2D
@@ -19,15 +20,8 @@ from medsemi.parts.intensity_views import IntensityViews
 from medsemi.parts.losses import dice_form
 from medsemi.parts.pseudo_labels import confident_labels, pseudo_loss
 
+batch = runpy.run_path(str(Path(__file__).with_name("small_batch.py")))["batch"]
 PLAIN = IntensityViews(jitter=0.0, blurred=0.0, noisy=0.0)
-
-
-def batch(axes: int = 2, size: int = 8, classes: int = 3) -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    space = (size,) * axes
-    image, other = (torch.randn(2, 1, *space, generator=generator) for _ in range(2))
-    label = torch.randint(classes, (2, *space), generator=generator).to(torch.uint8)
-    return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
 
 
 def method(**settings) -> UniMatch:
