@@ -14,21 +14,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from medsemi.prediction.ledger import VOLATILE
 from medsemi.prediction.lock import hold_folder
 
 SCRIPT = Path(__file__).with_name("fake_run.py")
 FAKE = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+contents = runpy.run_path(str(Path(__file__).with_name("case_files.py")))["contents"]
 CASES = 10
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return Path(FAKE.write_model(tmp_path / "bundle"))
 
 
 @pytest.fixture
@@ -49,18 +43,6 @@ def start(
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     _, told = process.communicate(timeout=60)
     return process.returncode, told.decode()
-
-
-def contents(out: Path) -> dict[str, Any]:
-    """All that is visible, without what differs from run to run."""
-    found: dict[str, Any] = {}
-    for path in sorted(p for p in (out / "cases").glob("[!.]*/*") if p.is_file()):
-        name = str(path.relative_to(out))
-        found[name] = path.read_bytes()
-        if path.name == "case.json":
-            record = json.loads(path.read_text())
-            found[name] = {k: v for k, v in record.items() if k not in VOLATILE}
-    return found
 
 
 def summary(out: Path) -> list[list[str]]:

@@ -20,7 +20,6 @@ import pydicom
 import pytest
 
 from medsemi.prediction.console import Silent
-from medsemi.prediction.ledger import VOLATILE
 from medsemi.prediction.options import Options
 from medsemi.prediction.run import predict
 from medsemi.prediction.run_json import VOLATILE_KEYS
@@ -28,6 +27,7 @@ from medsemi.prediction.summary import VOLATILE_COLUMNS
 
 SCRIPT = Path(__file__).with_name("real_run.py")
 REAL = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+contents = runpy.run_path(str(Path(__file__).with_name("case_files.py")))["contents"]
 SETS = ("ct_tiny_volume", "ct_tilt_philips", "ct_gap_one_missing", "mr_two_echo_siemens", "broken")
 
 
@@ -48,18 +48,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory, inputs: list[Path], model: P
     out = tmp_path_factory.mktemp("whole")
     assert predict(inputs, model, out, Options(device="cpu"), Silent()) == 2
     return out
-
-
-def contents(out: Path) -> dict[str, Any]:
-    """All results, without what differs from run to run."""
-    found: dict[str, Any] = {}
-    for path in sorted(p for p in (out / "cases").glob("[!.]*/*") if p.is_file()):
-        name = str(path.relative_to(out))
-        found[name] = path.read_bytes()
-        if path.name == "case.json":
-            record = json.loads(path.read_text())
-            found[name] = {k: v for k, v in record.items() if k not in VOLATILE}
-    return found
 
 
 def summary(out: Path) -> list[dict[str, str]]:

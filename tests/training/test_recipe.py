@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import runpy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -21,11 +23,13 @@ from medsemi.training.student_views import StudentViews, run_by_methods
 from medsemi.training.trainer import SemiSupervisedTrainer
 
 OFTEN = IntensityAugmentation(10.0)
+SMALL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_training.py"))))
+assert_equal, weights = SMALL.assert_equal, SMALL.weights
 RECIPE = {"gradient_clip": 1.0, "intensity": OFTEN, "weight_average": 0.9}
 
 
 class Noise:
-    """A stream of random windows, pure in the step."""
+    """A stream of random windows that every method divides into its blocks, pure in the step."""
 
     seed, rank, world_size = 3, 0, 1
     case_ids: ClassVar = {"labeled": ["a"], "unlabeled": ["b"]}
@@ -36,15 +40,6 @@ class Noise:
         label = (image[:, 0] > 0.5).to(torch.uint8)
         other = torch.rand(2, 1, 6, 6, 6, generator=generator)
         return Batch(Sub(image, label, ("a", "b")), Sub(other, None, ("c", "d")))
-
-
-def weights(path: Path) -> dict[str, Tensor]:
-    return torch.load(path, weights_only=True)
-
-
-def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 class Small(nn.Module):
