@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     # The commands of all programs together, as argparse types them.
     from argparse import _SubParsersAction as SubParsers
 
+# Of a configuration that MONAI reads as YAML, in capitals, too.
+_ENDINGS = (".yaml", ".yml")
+
 
 def add_parser(commands: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to a parser of several."""
@@ -21,7 +24,9 @@ def add_parser(commands: SubParsers[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--dataset_dir", type=Path, required=True, help="Folder of the images.")
     parser.add_argument("--manifest", type=Path, required=True, help="JSON file of the split.")
-    parser.add_argument("--output", type=Path, required=True, help="YAML file to write.")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="YAML file to write, .yaml or .yml."
+    )
     parser.add_argument(
         "--preset", choices=("cpu", "gpu"), help="Machine to plan for (the one it runs on)."
     )
@@ -43,12 +48,8 @@ def run(given: argparse.Namespace) -> int:
     from medsemi.data.manifest import load_manifest
     from medsemi.data.plan_overlay import SATURATED, overlay_text
     from medsemi.data.planning import make_plan
-    from medsemi.errors import ConfigError
 
-    if given.output.exists() and not given.overwrite:
-        raise ConfigError(
-            f"{given.output}: exists already; choose another --output or add --overwrite."
-        )
+    _refuse_output(given.output, given.overwrite)
     preset = given.preset or this_machine()
     manifest = load_manifest(given.manifest)
     fingerprint = take_fingerprint(manifest, given.dataset_dir, given.modality)
@@ -68,6 +69,17 @@ def run(given: argparse.Namespace) -> int:
     )
     print(f"The overlay is {given.output}; give it as the last --config_file.")
     return 0
+
+
+def _refuse_output(output: Path, overwrite: bool) -> None:
+    from medsemi.errors import ConfigError
+
+    if output.suffix.lower() not in _ENDINGS:
+        raise ConfigError(
+            f"{output}: a plan is YAML, which MONAI reads by its ending; let --output end in .yaml."
+        )
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output}: exists already; choose another --output or add --overwrite.")
 
 
 def this_machine() -> str:

@@ -24,10 +24,21 @@ def test_its_help_loads_no_heavy_library() -> None:
 def test_a_manifest_that_is_absent_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("dataset_dir", "manifest", "output")
-    options = [text for name in names for text in (f"--{name}", str(tmp_path / name))]
+    places = ("dataset_dir", "data"), ("manifest", "manifest"), ("output", "plan.YML")
+    options = [text for name, file in places for text in (f"--{name}", str(tmp_path / file))]
     assert main(["fingerprint", *options]) == 1
     assert "the manifest cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["plan.txt", "plan", "plan.json"])
+def test_a_plan_that_no_bundle_would_read_is_refused_at_once(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the manifest is opened; a configuration that ends in .json is read as JSON."""
+    line = ["--dataset_dir", str(tmp_path), "--manifest", str(tmp_path / "absent.json")]
+    assert main(["fingerprint", *line, "--output", str(tmp_path / name)]) == 1
+    assert f"{name}: a plan is YAML" in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize(("cuda", "preset"), [(False, "cpu"), (True, "gpu")])
