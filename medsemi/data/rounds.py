@@ -21,6 +21,8 @@ from medsemi.data.manifest import Case, Manifest, save_manifest
 from medsemi.errors import DataError
 
 LABELS = "pseudo_labels"
+# Keys of a manifest that hold for each round of it, too.
+_KEPT_KEYS = ("source", "terms", "protocol", "modality")
 # Folders of a labeling: what is known of each label, and the label.
 RECORDS, MADE = "records", "labels"
 
@@ -112,6 +114,7 @@ def make_round(
         "name": name,
         "classes": {str(number): text for number, text in manifest.classes.items()},
         "description": f"{manifest.name}, with {len(files)} pseudo-labels.",
+        **{key: getattr(manifest, key) for key in _KEPT_KEYS if getattr(manifest, key)},
         "labeled": [_entry(case) for case in manifest.labeled],
         "unlabeled": [_entry(c) for c in manifest.unlabeled if c.case_id not in files],
         "validation": [_entry(case) for case in manifest.validation],

@@ -113,6 +113,23 @@ def test_kept_cases_become_labeled_and_training_accepts_the_round(
     check_training_data(made, tmp_path / "round_1" / "dataset", tmp_path / "cache")
 
 
+def test_a_round_says_what_the_manifest_says_of_its_images(
+    data: Path, manifest: Manifest, labels: Path, tmp_path: Path
+) -> None:
+    said = {
+        "modality": "MR",
+        "source": "a hospital",
+        "terms": "not to be passed on",
+        "protocol": "dealt by hand",
+    }
+    told = replace(manifest, **said)
+    made = make_round(told, data, [], labels, tmp_path / "round_1", "second")
+    assert {key: getattr(made, key) for key in said} == said
+    silent = make_round(manifest, data, [], labels, tmp_path / "silent", "second")
+    assert not silent.modality
+    assert silent.digest == made.digest
+
+
 def test_no_test_case_is_in_a_round(
     data: Path, manifest: Manifest, labels: Path, tmp_path: Path
 ) -> None:
