@@ -42,8 +42,9 @@ from medsemi.data.splits import (
     patients_by_case,
     patients_by_expression,
     split_cases,
+    split_patients,
 )
-from medsemi.errors import DataError, MedsemiError
+from medsemi.errors import DataError, ManifestError, MedsemiError
 
 FINDERS = {"sts": find_sts, "toothfairy": find_toothfairy, "folder": find_folder}
 CANAL = {"sts": [2], "folder": [1]}
@@ -123,13 +124,25 @@ def _refuse_before_converting(
             raise DataError(
                 f"{path}: the conversion would write over its source; choose another output."
             )
+    try:
+        _deal(scans, patients, options)
+    except ManifestError as error:
+        raise DataError(f"{options.source}: {error}") from error
+
+
+def _deal(
+    scans: Sequence[ScanFiles], patients: dict[str, str], options: argparse.Namespace
+) -> None:
+    """Deal the patients as the manifest will, to see whether it can be done."""
     masked = {patients[scan.case_id] for scan in scans if scan.label is not None}
-    wanted = options.labeled + options.validation + options.test
-    if wanted > len(masked):
-        raise DataError(
-            f"{options.source}: {wanted} patients with masks are asked for (--labeled, --validation,"
-            f" --test), but there are {len(masked)}; ask for fewer."
-        )
+    unmasked = {patients[scan.case_id] for scan in scans if scan.label is None}
+    # Where teeth are cut out, scans without masks leave no case.
+    others = () if options.layout == "toothfairy" else unmasked
+    split_patients(masked, others, _counts(options), options.seed)
+
+
+def _counts(options: argparse.Namespace) -> SplitCounts:
+    return SplitCounts(options.labeled, options.validation, options.test)
 
 
 def _patients(case_ids: list[str], options: argparse.Namespace) -> dict[str, str]:
@@ -210,7 +223,6 @@ def _write_counts(path: Path, outcome: Outcome) -> None:
 
 
 def _document(options: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
-    counts = SplitCounts(options.labeled, options.validation, options.test)
     canal = sum(case["after"].get(1, 0) for case in outcome.counts.values())
     document: dict[str, Any] = {
         "name": f"root_canal_{options.layout}_{options.labeled}_labeled",
@@ -221,7 +233,7 @@ def _document(options: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
         "protocol": f"Patients dealt by scripts/convert_cbct.py with seed {options.seed}.",
         "classes": {"0": "background", "1": "root canal"},
     }
-    return document | split_cases(outcome.cases, outcome.patients, counts, options.seed)
+    return document | split_cases(outcome.cases, outcome.patients, _counts(options), options.seed)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -163,11 +163,14 @@ def own_scans(folder: Path, masks: int, count: int = 3) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("output", "labeled", "told"),
+    ("output", "counts", "told"),
     [
-        ("scans", "1", "would write over its source"),
-        ("out", "3", "3 patients with masks are asked for"),
-        ("known", "1", "manifest.json: exists already"),
+        ("scans", "--labeled 1", "would write over its source"),
+        ("out", "--labeled 3", "scans: 3 patients with labels are asked for but there are 2"),
+        ("out", "--labeled 0", "for 1 labeled or more"),
+        ("out", "--labeled -1", "for 1 labeled or more"),
+        ("out", "--labeled 1 --test -1", "give 0 or more of each"),
+        ("known", "--labeled 1", "manifest.json: exists already"),
     ],
 )
 def test_what_would_be_lost_is_refused_before_anything_is_written(
@@ -175,7 +178,7 @@ def test_what_would_be_lost_is_refused_before_anything_is_written(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     output: str,
-    labeled: str,
+    counts: str,
     told: str,
 ) -> None:
     source = own_scans(tmp_path / "scans", masks=2)
@@ -183,6 +186,17 @@ def test_what_would_be_lost_is_refused_before_anything_is_written(
     (tmp_path / "known" / "manifest.json").write_text("{}")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     given = ["folder", str(source), str(tmp_path / output), "--one-case-per-patient"]
-    assert main([*given, "--labeled", labeled]) == 2
+    assert main([*given, *counts.split()]) == 2
     assert told in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_patient_with_a_scan_without_a_mask_cannot_be_labeled(
+    main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the split deals patients, which says so only after the conversion."""
+    source = own_scans(tmp_path / "scans", masks=2)
+    given = ["folder", str(source), str(tmp_path / "out"), "--patient-regex", "own"]
+    assert main([*given, "--labeled", "1"]) == 2
+    assert "1 patients with labels are asked for but there are 0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
