@@ -92,6 +92,7 @@ def save_config(folder: str | Path, weights_dir: str | Path | None = None) -> No
     Raises:
         CheckpointError: if the folder holds a training of another configuration, or the weights are of
             another network, or of images that were prepared otherwise.
+        ManifestError: if weights that a training starts from learned from a case that it holds out.
     """
     from medsemi.bundle.merged import merge
     from medsemi.bundle.resumed import refuse_other_training
@@ -105,9 +106,10 @@ def save_config(folder: str | Path, weights_dir: str | Path | None = None) -> No
     tree = merge(command.config_files, command.overrides).tree
     refuse_other_training(folder, tree)
     if weights_dir is None and "weights_dir" in tree:
-        weights_dir = _evaluated(tree, "weights_dir")
+        weights_dir = _evaluated(tree, "weights_dir")[0]
     if weights_dir is not None:
         refuse_other_preparation(weights_dir, tree)
+    _refuse_held_out_in_origin(tree)
     name = WAITING_CONFIG if (Path(folder) / "run.json").is_file() else "config.json"
     with write_atomically(Path(folder) / name) as temporary:
         text = json.dumps(_changed(tree, without_password), indent=1, default=str)
@@ -138,11 +140,21 @@ def check_weights(path: str | Path) -> None:
         refuse_other_preparation(Path(path).parent, tree)
 
 
-def _evaluated(tree: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - whatever the key holds
-    """The value of a key, as the run has it; those that it refers to are evaluated, no others."""
+def _refuse_held_out_in_origin(tree: dict[str, Any]) -> None:
+    from medsemi.data.held_out import ORIGINS, refuse_held_out_in_origin
+
+    origins = [key for key in ORIGINS if tree.get(key) is not None]
+    if origins:
+        split, dataset_dir, *weights = _evaluated(tree, "split", "dataset_dir", *origins)
+        refuse_held_out_in_origin(filter(None, weights), split, dataset_dir)
+
+
+def _evaluated(tree: dict[str, Any], *keys: str) -> list[Any]:
+    """The values of keys, as the run has them; those that they refer to are evaluated, no others."""
     from monai.bundle import ConfigParser
 
-    return ConfigParser(copy.deepcopy(tree)).get_parsed_content(key)
+    parser = ConfigParser(copy.deepcopy(tree))
+    return [parser.get_parsed_content(key) for key in keys]
 
 
 def _changed(node: object, change: Callable[[str], str]) -> object:

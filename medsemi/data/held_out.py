@@ -6,7 +6,7 @@ import csv
 import filecmp
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,8 +20,9 @@ from medsemi.errors import ManifestError
 LOOKS = "test_looks.csv"
 TRAINED = "trained_cases.json"
 _LEARNED = ("labeled", "unlabeled")
+_HELD_OUT = ("validation", "test")
 # Keys of a configuration that name weights which a training starts from.
-_ORIGINS = ("initial_weights", "second_weights")
+ORIGINS = ("initial_weights", "second_weights")
 _COLUMNS = ("utc", "manifest", "digest", "reason")
 
 
@@ -94,6 +95,34 @@ def opened_cases(
     return tuple(replace(case, is_sealed=False) for case in manifest.test)
 
 
+def refuse_held_out_in_origin(
+    weights: Iterable[str | Path], manifest: Manifest, dataset_dir: str | Path
+) -> None:
+    """Refuse to start a training from weights that learned from a case which it holds out.
+
+    Its checkpoints are chosen by the validation, which would then be of a case that was trained on.
+
+    Args:
+        weights: files that the training starts from; those that no training left a record beside
+            are taken.
+        manifest: of the training.
+        dataset_dir: the folder that the manifest's paths start from.
+
+    Raises:
+        ManifestError: the training that left the weights, or one that it started from, learned from
+            a validation or test case.
+    """
+    for folder in _with_origins([training_of(Path(path).parent) for path in weights]):
+        for role in _HELD_OUT:
+            for case, as_role in _learned(folder, manifest.cases(role)):
+                if _has_image(folder, Path(dataset_dir), case):
+                    raise ManifestError(
+                        f"the {role} case {case.case_id!r} of {manifest.name} was {as_role} in the"
+                        f" training {folder}, whose weights this one starts from; give the manifest"
+                        " of that training, or pre-train with this one in another output_dir."
+                    )
+
+
 def _refuse_trained(
     manifest: Manifest,
     role: str,
@@ -104,16 +133,23 @@ def _refuse_trained(
     stages = sorted(path.parent.resolve() for path in output_dir.glob(f"*/{TRAINED}"))
     scored = [] if weights_dir is None else _with_stages_beside(training_of(weights_dir))
     for folder in _with_origins([*stages, *scored]):
-        learned = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
-        for case in manifest.cases(role):
-            as_role = next((name for name in _LEARNED if case.case_id in learned[name]), None)
+        for case, as_role in _learned(folder, manifest.cases(role)):
             # Another data set may have names in common.
-            if as_role and (folder in stages or _has_image(folder, dataset_dir, case)):
+            if folder in stages or _has_image(folder, dataset_dir, case):
                 raise ManifestError(
                     f"the {role} case {case.case_id!r} of {manifest.name} was {as_role} in the"
                     f" training {folder}; give the manifest of that training, or to another data"
                     " set another output_dir."
                 )
+
+
+def _learned(folder: Path, cases: Sequence[Case]) -> Iterator[tuple[Case, str]]:
+    """Cases whose names a training learned from, each with its role there."""
+    learned = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
+    for case in cases:
+        as_role = next((name for name in _LEARNED if case.case_id in learned[name]), None)
+        if as_role is not None:
+            yield case, as_role
 
 
 def _with_stages_beside(stage: Path) -> list[Path]:
@@ -128,7 +164,7 @@ def _with_origins(folders: Sequence[Path]) -> list[Path]:
         folder = waiting.pop(0).resolve()
         if folder not in found and (folder / TRAINED).is_file():
             found.append(folder)
-            given = (_configured(folder).get(name) for name in _ORIGINS)
+            given = (_configured(folder).get(name) for name in ORIGINS)
             waiting += [training_of(Path(path).parent) for path in given if _is_path(path)]
     return found
 

@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from medsemi.bundle import guard
-from medsemi.errors import CheckpointError, ConfigError, DataError
+from medsemi.data.held_out import keep_trained_cases
+from medsemi.data.manifest import load_manifest
+from medsemi.data.phantoms import make_phantoms
+from medsemi.errors import CheckpointError, ConfigError, DataError, ManifestError
 from medsemi.training.provenance import WAITING_CONFIG
 
 CONFIG = """
@@ -218,6 +221,36 @@ def test_the_weights_of_a_workflow_that_does_not_pass_them_are_found(
     start_as(monkeypatch, bundle, *line, "--spacing", "2")
     guard.save_config(bundle / "labels")
     assert (bundle / "labels" / "config.json").is_file()
+
+
+FOLLOWING = """
+imports: [$import os, $from medsemi.data.manifest import load_manifest]
+dataset_dir: data
+manifest: data/manifest.json
+output_dir: out
+split: $load_manifest(@manifest)
+initial_weights: $os.path.join(@output_dir, 'pretrain', 'model.pt')
+second_weights: null
+run: ["$print(@split, @dataset_dir, @initial_weights, @second_weights)"]
+"""
+
+
+@pytest.mark.parametrize("key", ["initial_weights", "second_weights"])
+def test_a_training_whose_start_learned_from_a_case_of_its_validation_is_refused(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    make_phantoms(bundle / "data", count=3, shape=(16, 16, 16), labeled=1, validation=1, test=0)
+    (bundle / "configs/train.yaml").write_text(FOLLOWING)
+    validation = load_manifest(bundle / "data/manifest.json").validation[0].case_id
+    keep_trained_cases(bundle / "other/pretrain", {"labeled": [validation], "unlabeled": []})
+    line = ("run", "--config_file=configs/train.yaml")
+    start_as(monkeypatch, bundle, *line, f"--{key}", "other/pretrain/model.pt")
+    with pytest.raises(ManifestError, match=r"was labeled in the training .*other/pretrain"):
+        guard.save_config(bundle / "out" / "train")
+    assert not (bundle / "out").exists()
+    start_as(monkeypatch, bundle, *line)
+    guard.save_config(bundle / "out" / "train")
+    assert (bundle / "out" / "train" / "config.json").is_file()
 
 
 def test_images_are_prepared_as_those_of_the_training(

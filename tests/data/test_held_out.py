@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
-from medsemi.data.held_out import LOOKS, keep_trained_cases, opened_cases
+from medsemi.data.held_out import (
+    LOOKS,
+    keep_trained_cases,
+    opened_cases,
+    refuse_held_out_in_origin,
+)
 from medsemi.data.manifest import Manifest, load_manifest, parse_manifest
 from medsemi.data.phantoms import make_phantoms
 from medsemi.data.volumes import VolumeStore
@@ -102,6 +107,31 @@ def test_what_a_deployed_bundle_learned_from_is_not_scored(
         opened_cases(*opened, follower)
 
 
+@pytest.mark.parametrize("role", ["validation", "test"])
+def test_no_training_starts_from_weights_that_learned_from_what_it_holds_out(
+    manifest: Manifest, tmp_path: Path, role: str
+) -> None:
+    """Directly, through another training, and as a deployed bundle."""
+    first, second = tmp_path / "first" / "pretrain", tmp_path / "second" / "pretrain"
+    keep_trained_cases(first, {"labeled": [], "unlabeled": [manifest.cases(role)[0].case_id]})
+    keep_trained_cases(second, {"labeled": ["a"], "unlabeled": []})
+    (second / "config.json").write_text(json.dumps({"initial_weights": str(first / "model.pt")}))
+    for weights in (first, second, first / "bundle" / "models"):
+        with pytest.raises(ManifestError, match=rf"{role} case .* was unlabeled in .*first/pretr"):
+            refuse_held_out_in_origin([weights / "model.pt"], manifest, tmp_path)
+
+
+def test_a_training_starts_from_weights_that_learned_from_none_or_without_a_record(
+    manifest: Manifest, tmp_path: Path, learned: Path
+) -> None:
+    same = tmp_path / "run" / "pretrain"
+    keep_trained_cases(same, {"labeled": [manifest.labeled[0].case_id], "unlabeled": []})
+    weights = [same / "model.pt", tmp_path / "published.pt", learned.parent / "absent" / "model.pt"]
+    refuse_held_out_in_origin(weights, manifest, tmp_path)
+    with pytest.raises(ManifestError):
+        refuse_held_out_in_origin([*weights, learned / "model.pt"], manifest, tmp_path)
+
+
 def test_a_training_further_above_is_another_one(
     manifest: Manifest, tmp_path: Path, learned: Path
 ) -> None:
@@ -118,6 +148,7 @@ def test_a_case_of_the_same_name_in_another_data_set_is_scored(
     (other / case.image).write_bytes(b"another image")
     (learned / "config.json").write_text(json.dumps({"dataset_dir": str(other)}))
     assert opened_cases(manifest, "validation", None, tmp_path, tmp_path / "run", learned)
+    refuse_held_out_in_origin([learned / "model.pt"], manifest, tmp_path)
 
 
 def test_where_the_data_of_a_training_are_gone_a_case_of_the_same_name_is_not_scored(
