@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 from medsemi.atomic import write_atomically
 from medsemi.data.headers import (
     Grid,
-    refuse_ambiguous_header,
+    read_unambiguous,
     refuse_channels,
     refuse_other_grid,
-    without_channel,
 )
 from medsemi.data.label_values import distinct_values, refuse_other_values
 from medsemi.data.leaks import Seen, files_agreement, refuse_copies
 from medsemi.data.likeness import thumbnail
 from medsemi.data.manifest import ROLES, Case, Manifest
-from medsemi.data.reading import LARGEST, is_finite, read_volume
+from medsemi.data.reading import is_finite, refuse_not_finite
 from medsemi.errors import DataError, ManifestError
 
 _CACHE_NAME = "checked_volumes.json"
@@ -64,7 +63,7 @@ def image_facts(path: Path) -> VolumeFacts:
     Raises:
         DataError: the file cannot be read, or training would take it otherwise.
     """
-    array, affine = _read(path)
+    array, affine = read_unambiguous(path)
     facts = _facts(array, affine)
     if not facts.finite:
         return facts
@@ -78,7 +77,7 @@ def label_facts(path: Path) -> VolumeFacts:
     Raises:
         DataError: the file cannot be read, or training would take it otherwise.
     """
-    array, affine = _read(path)
+    array, affine = read_unambiguous(path)
     values = distinct_values(array)[:_MOST_VALUES]
     return replace(_facts(array, affine), values=tuple(float(value) for value in values))
 
@@ -168,13 +167,13 @@ def _check_content(
         path = folder / case.image
         image = cache.facts(path, "image")
         refuse_channels(image.shape, path)
-        _refuse_not_finite(image, path)
+        refuse_not_finite(image.finite, path)
         _refuse_repeated_content(digests, image, role, path)
         images.append(Seen(role, path, _thumbnail(image)))
         label_path = _label_of(role, case)
         if label_path is not None:
             label = cache.facts(folder / label_path, "label")
-            _refuse_not_finite(label, folder / label_path)
+            refuse_not_finite(label.finite, folder / label_path)
             refuse_other_grid(_grid(image), _grid(label), path, folder / label_path)
             refuse_other_values(label.values, classes, folder / label_path)
             labeled.update(label.values if role == "labeled" else ())
@@ -189,14 +188,6 @@ def _grid(facts: VolumeFacts) -> Grid:
 def _thumbnail(image: VolumeFacts) -> NDArray[np.uint8]:
     flat = np.frombuffer(base64.b64decode(image.thumbnail), np.uint8)
     return flat.reshape((round(len(flat) ** (1 / 3)),) * 3)
-
-
-def _refuse_not_finite(facts: VolumeFacts, path: Path) -> None:
-    if not facts.finite:
-        raise ManifestError(
-            f"{path}: the volume has NaN or infinite voxels, or fill values beyond {LARGEST:g} such as"
-            " -3.4e38; replace them or remove the case."
-        )
 
 
 def _refuse_repeated_content(
@@ -217,12 +208,6 @@ def _refuse_unseen_classes(labeled: set[float], classes: dict[int, str]) -> None
                 f"no label of a labeled case has the value {value} of the class {name!r}; take it"
                 " out of 'classes', or label a case that shows it."
             )
-
-
-def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    array, affine = read_volume(path)
-    refuse_ambiguous_header(path)
-    return without_channel(array), affine
 
 
 def _facts(array: NDArray[Any], affine: NDArray[np.float64]) -> VolumeFacts:

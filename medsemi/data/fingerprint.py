@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsemi.data.headers import (
+    read_unambiguous,
     refuse_ambiguous_header,
     refuse_channels,
     refuse_other_grid,
     refuse_other_kinds,
-    without_channel,
 )
 from medsemi.data.label_values import distinct_values, near_whole, refuse_other_values
 from medsemi.data.manifest import Case, Manifest
-from medsemi.data.reading import is_finite, read_volume
+from medsemi.data.reading import is_finite, refuse_not_finite
 from medsemi.errors import DataError
 
 SAMPLES = 10_000  # foreground voxels of a case that percentiles are taken from
@@ -157,24 +157,15 @@ def _labeled(
     case: Case, folder: Path, classes: dict[int, str]
 ) -> tuple[NDArray[Any], NDArray[np.int64], CaseFacts]:
     assert case.label is not None
-    values, affine = _read(folder / case.image)
-    label, label_affine = _read(folder / case.label)
+    values, affine = read_unambiguous(folder / case.image)
+    label, label_affine = read_unambiguous(folder / case.label)
     refuse_channels(values.shape, folder / case.image)
     grids = (values.shape, affine), (label.shape, label_affine)
     refuse_other_grid(*grids, folder / case.image, folder / case.label)
-    if not is_finite(values):
-        raise DataError(
-            f"{folder / case.image}: has NaN or infinite voxels, or huge fill values; replace them."
-        )
+    refuse_not_finite(is_finite(values), folder / case.image)
     refuse_other_values(distinct_values(label), classes, folder / case.label)
     facts = replace(_facts(case.case_id, values.shape, affine), is_labeled=True)
     return values, near_whole(label).astype(np.int64), facts
-
-
-def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    array, affine = read_volume(path)
-    refuse_ambiguous_header(path)
-    return without_channel(array), affine
 
 
 def _header(case: Case, folder: Path) -> CaseFacts:

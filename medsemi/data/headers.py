@@ -15,7 +15,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from medsemi.data.reading import ITK
+from medsemi.data.reading import ITK, read_volume
 from medsemi.errors import DataError
 
 # Shape in voxels, and the affine from voxels to mm.
@@ -47,6 +47,23 @@ def refuse_other_kinds(path: Path) -> None:
 def without_channel(array: NDArray[Any]) -> NDArray[Any]:
     """A volume (x, y, z, 1) as (x, y, z), which training takes alike; all others as they are."""
     return array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
+
+
+def read_unambiguous(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Decode a volume that training takes as everything else does.
+
+    Args:
+        path: of a NIfTI file.
+
+    Returns:
+        The voxels, shape (x, y, z), (x, y, z, channels) or as the file has it; and the affine (4, 4).
+
+    Raises:
+        DataError: as `read_volume` and `refuse_ambiguous_header`.
+    """
+    array, affine = read_volume(path)
+    refuse_ambiguous_header(path)
+    return without_channel(array), affine
 
 
 def refuse_other_grid(image: Grid, label: Grid, path: Path, label_path: Path) -> None:

@@ -73,10 +73,28 @@ def is_finite(array: NDArray[Any]) -> bool:
     return bool(array.min(initial=0) > -LARGEST and array.max(initial=0) < LARGEST)
 
 
+def refuse_not_finite(finite: bool, path: Path) -> None:
+    """Refuse a volume by what `is_finite` says of it.
+
+    Args:
+        finite: of its voxels.
+        path: of its file.
+
+    Raises:
+        DataError: it has NaN, infinity or huge fill values.
+    """
+    if not finite:
+        raise DataError(
+            f"{path}: the volume has NaN or infinite voxels, or fill values beyond {LARGEST:g} such as"
+            " -3.4e38; replace them or remove the case."
+        )
+
+
 def _unreadable(path: Path, error: Exception) -> DataError:
     if isinstance(error, FileNotFoundError):
         return DataError(f"{path}: does not exist; check dataset_dir and the manifest.")
-    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    told = "it is a folder" if path.is_dir() else " ".join(str(error).split())[:120]
+    reason = told or type(error).__name__
     return DataError(f"{path}: cannot be read as a volume ({reason}); replace the file.")
 
 

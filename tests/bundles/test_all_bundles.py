@@ -52,6 +52,15 @@ def test_an_inference_compares_its_preparation_with_the_training(bundle: Path) -
     assert "$check_weights(@weights)" in described["initialize"]
 
 
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_an_inference_looks_at_all_images_and_results_before_the_network_is_built(
+    bundle: Path,
+) -> None:
+    described = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text())
+    looks = ["$require_room(@images, @results_dir)", "$require_images(@images, @dataset_dir)"]
+    assert described["initialize"][-2:] == looks
+
+
 @pytest.mark.parametrize("place", ["", "images"])
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 def test_an_inference_finds_images_in_a_folder_of_any_name(

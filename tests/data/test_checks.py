@@ -274,8 +274,8 @@ def test_the_cache_spares_reading_and_notices_a_change(
     manifest: Manifest, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Path] = []
-    read = checks.read_volume
-    monkeypatch.setattr(checks, "read_volume", lambda path: opened.append(path) or read(path))
+    read = checks.read_unambiguous
+    monkeypatch.setattr(checks, "read_unambiguous", lambda path: opened.append(path) or read(path))
     for _ in range(2):
         check_training_data(manifest, folder, cache_dir=folder / "cache")
     assert len(opened) == 6

@@ -271,7 +271,7 @@ def test_what_training_refuses_is_not_planned_for(data: Path, number: int) -> No
     holes = np.full((20, 18, 10), np.nan, np.float32)
     write(data, "images/2.nii.gz", holes, np.diag([1.0, 1.0, 3.0, 1.0]))
     write(data, "images/3.nii.gz", np.zeros((12, 30, 8), np.float32), np.eye(4))
-    with pytest.raises(DataError, match=r"2\.nii\.gz: has NaN"):
+    with pytest.raises(DataError, match=r"2\.nii\.gz: the volume has NaN"):
         take_fingerprint(manifest, data)
 
 
