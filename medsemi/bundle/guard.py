@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from medsemi.atomic import write_atomically
-from medsemi.errors import ConfigError, MedsemiError
+from medsemi.errors import CheckpointError, ConfigError, MedsemiError
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
@@ -117,7 +117,7 @@ def save_config(folder: str | Path, weights_dir: str | Path | None = None) -> No
 
 
 def check_weights(path: str | Path) -> None:
-    """Refuse weights of images that were prepared otherwise than this run prepares its own.
+    """Refuse weights that are not there, or are of images that this run prepares otherwise.
 
     Those that lie in the bundle that is run were put there with its configuration, which is another
     text than that of their training. In a process that was not started by `python -m monai.bundle run`
@@ -127,7 +127,8 @@ def check_weights(path: str | Path) -> None:
         path: the file that an inference loads.
 
     Raises:
-        CheckpointError: if they are of another network, or of images that were prepared otherwise.
+        CheckpointError: if there are none, or they are of another network, or of images that were
+            prepared otherwise.
     """
     from medsemi.bundle.merged import merge
     from medsemi.bundle.weights_origin import refuse_other_preparation
@@ -135,6 +136,11 @@ def check_weights(path: str | Path) -> None:
     command = _asked()
     if command is None:
         return
+    if not Path(path).is_file():
+        raise CheckpointError(
+            f"{path} does not exist: give the --output_dir of a training, the --bundle_root of a bundle"
+            " that has weights, or --weights FILE."
+        )
     if Path(path).resolve().parents[1] != command.config_files[0].resolve().parents[1]:
         tree = merge(command.config_files, command.overrides).tree
         refuse_other_preparation(Path(path).parent, tree)
@@ -253,17 +259,32 @@ def _first_mistake(command: Command) -> str:
 
 
 def _other_mistake(command: Command) -> str:
-    """What a linter of files cannot know: a part of the steps below 0, whose sum would run, and one process."""
+    """What a linter of files cannot know, such as where they lie and how many processes there are."""
+    from medsemi.bundle.bundle_root import root_mistake
     from medsemi.bundle.merged import merge
     from medsemi.bundle.preparation import preparation_mistake
 
     tree = merge(command.config_files, command.overrides, command.meta_file).tree
+    return (
+        _steps_mistake(tree)
+        or _processes_mistake(tree)
+        or root_mistake(command.config_files[0], tree, command.roots)
+        or preparation_mistake(tree)
+    )
+
+
+def _steps_mistake(tree: Mapping[str, Any]) -> str:
+    """A part of the steps below 0, whose sum would run."""
     for name in ("pretrain_steps", "train_steps"):
         if isinstance(tree.get(name), int) and tree[name] < 0:
             return f"{name} is {tree[name]}; give 0 or more."
+    return ""
+
+
+def _processes_mistake(tree: Mapping[str, Any]) -> str:
     if "world_size" in tree and "RANK" not in os.environ:
         return "multi_gpu.yaml is for several processes: start it with torchrun --nproc_per_node=N -m monai.bundle run."
-    return preparation_mistake(tree)
+    return ""
 
 
 def _command(given: dict[str, Any]) -> Command:

@@ -138,6 +138,21 @@ def test_a_preparation_that_no_prediction_takes_is_refused(
     assert capsys.readouterr().err == told
 
 
+@pytest.mark.usefixtures("restored")
+def test_a_copy_that_names_the_original_is_refused(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = "bundle_root: bundles/original\nfinalize: [$print(@bundle_root)]\n"
+    (bundle / "configs/train.yaml").write_text(CONFIG + named)
+    (bundle / "configs/metadata.json").write_text("{}")
+    start_as(monkeypatch, bundle, "run", "--config_file=configs/train.yaml")
+    with pytest.raises(SystemExit):
+        guard.check_run()
+    assert f": give --bundle_root {bundle}.\n" in capsys.readouterr().err
+    start_as(monkeypatch, bundle, "run", "--config_file=configs/train.yaml", "--bundle_root=.")
+    guard.check_run()
+
+
 def test_error_for_people_ends_a_run_with_one_sentence(bundle: Path) -> None:
     done = run_bundle(bundle, "--seed=13")
     assert done.returncode == 2
@@ -203,6 +218,7 @@ def trained(bundle: Path) -> Path:
         "preprocessing": {"_target_": "builtins.dict", "pixdim": "@spacing"},
     }
     (folder / "config.json").write_text(json.dumps(recorded))
+    (folder / "model.pt").touch()
     (bundle / "configs/train.yaml").write_text(SCORED)
     return folder
 
@@ -260,6 +276,8 @@ def test_images_are_prepared_as_those_of_the_training(
     start_as(monkeypatch, bundle, *line)
     with pytest.raises(CheckpointError, match="spacing was 2, is 1"):
         guard.check_weights(trained / "model.pt")
+    (bundle / "elsewhere").mkdir()
+    (bundle / "elsewhere" / "model.pt").touch()
     guard.check_weights(bundle / "elsewhere" / "model.pt")
     start_as(monkeypatch, bundle, *line, "--spacing", "2")
     guard.check_weights(trained / "model.pt")
@@ -272,8 +290,19 @@ def test_weights_of_the_bundle_that_is_run_belong_to_its_configuration(
     for name in ("configs", "trial.py"):
         (trained / "bundle").mkdir(exist_ok=True)
         (bundle / name).rename(trained / "bundle" / name)
+    (trained / "bundle" / "models").mkdir()
+    (trained / "bundle" / "models" / "model.pt").touch()
     start_as(monkeypatch, trained / "bundle", "run", "--config_file=configs/train.yaml")
     guard.check_weights("models/model.pt")
+
+
+def test_weights_that_are_not_there_are_told_with_what_names_others(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_as(monkeypatch, bundle, "run", "--config_file=configs/train.yaml")
+    told = r"^models/model\.pt does not exist: give .* the --bundle_root of a bundle"
+    with pytest.raises(CheckpointError, match=told):
+        guard.check_weights("models/model.pt")
 
 
 @pytest.mark.usefixtures("restored")
