@@ -26,6 +26,7 @@ from medsemi.bundle.merged import (
     normal,
     suggestion,
 )
+from medsemi.bundle.overlays import bases, misplaced_overlays
 from medsemi.bundle.reading import SEPARATOR, Finding
 from medsemi.bundle.references import (
     is_outside,
@@ -57,7 +58,6 @@ INFERENCE_KEYS = (
 
 _EXPONENT = re.compile(r"[-+]?[0-9.]+e[-+]?[0-9]+", re.IGNORECASE)
 _LITERAL_REFERENCE = re.compile(r"@(\w+)")
-_MARKER = re.compile(r"#\s*overlay of:(.*)")
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -77,9 +77,13 @@ def lint_configs(
         meta_file: the metadata; by default `metadata.json` beside the first file.
 
     Returns:
-        Findings, those about reading, merging and overrides first; empty if all is well.
+        Findings, those about reading, merging and overrides first; empty if all is well. Files in the
+        wrong order are told alone.
     """
     paths = [Path(path) for path in paths]
+    misplaced = misplaced_overlays(paths)
+    if misplaced:  # what else is wrong would follow from it
+        return misplaced
     merged = merge(paths, overrides, meta_file)
     if merged.findings and not merged.tree:
         return merged.findings
@@ -135,15 +139,7 @@ def _all_combinations(configs: Path) -> list[list[Path]]:
 
 
 def _combinations(file: Path) -> Iterator[list[Path]]:
-    lines = file.read_text(encoding="utf-8").splitlines()
-    marker = _MARKER.fullmatch(lines[0].strip()) if lines else None
-    if marker is None:
-        common = file.with_name("common.yaml")
-        if file != common:  # which is nothing by itself
-            yield [common, file] if common.exists() else [file]
-        return
-    for alternative in marker[1].split(";"):
-        below = [name.strip() for name in alternative.split(",") if name.strip()]
+    for below in bases(file):
         yield [*(file.with_name(name) for name in below), file]
 
 

@@ -1,0 +1,62 @@
+"""What an overlay lies on, and that it stands after it: of two files that say one thing the later counts.
+
+An overlay says it in its first line: `# overlay of: common.yaml, train.yaml`; a semicolon separates
+alternatives. A file that says nothing lies on `common.yaml`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+from medsemi.bundle.reading import Finding
+
+COMMON = "common.yaml"
+_MARKER = re.compile(r"#\s*overlay of:(.*)")
+
+
+def bases(file: Path) -> list[list[str]]:
+    """Name the files below an overlay.
+
+    Args:
+        file: a configuration file of a bundle.
+
+    Returns:
+        Their names in order, a list for each alternative; no alternative for `common.yaml`, which is
+        nothing by itself.
+    """
+    marker = _MARKER.fullmatch(_first_line(file))
+    if marker is not None:
+        alternatives = marker[1].split(";")
+        return [[n.strip() for n in names.split(",") if n.strip()] for names in alternatives]
+    if file.name == COMMON:
+        return []
+    return [[COMMON] if file.with_name(COMMON).exists() else []]
+
+
+def misplaced_overlays(files: Sequence[Path]) -> list[Finding]:
+    """Find the overlays that stand before a file that they lie on, which would undo them.
+
+    Args:
+        files: in the order of `--config_file`; the overlay may be of another folder, as a plan is.
+    """
+    findings = []
+    names = [file.name for file in files]
+    for place, file in enumerate(files):
+        below = {COMMON, *chain.from_iterable(bases(file))}.difference(names[: place + 1])
+        later = [name for name in names[place + 1 :] if name in below]
+        if later:
+            last = later[-1]
+            sentence = f"{last} comes after it and undoes what it says; name it after {last}."
+            findings.append(Finding(str(file), "", sentence))
+    return findings
+
+
+def _first_line(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as lines:
+            return lines.readline().strip()
+    except (OSError, ValueError):  # told by those who read all of it
+        return ""
