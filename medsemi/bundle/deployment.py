@@ -24,11 +24,15 @@ from medsemi.bundle.references import reachable
 from medsemi.data.manifest import Case, Manifest
 from medsemi.data.reading import read_volume
 from medsemi.errors import ConfigError
+from medsemi.prediction.bundle_network import load_network
+from medsemi.prediction.codes import RunStopped
+from medsemi.prediction.model import load_model
 from medsemi.prediction.ranges import measure_ranges, merge_ranges
 from medsemi.training.exported import holds_pair, sees_views
 
 logger = logging.getLogger(__name__)
 
+COMMON = "configs/common.yaml"
 INFERENCE = "configs/inference.yaml"
 COPIED = (INFERENCE, "configs/logging.conf", "LICENSE")
 README = "docs/README.md"
@@ -80,7 +84,7 @@ def deploy(
     for name in NETWORKS:
         if (stage / f"{name}.pt").is_file():
             _copy(stage / f"{name}.pt", building / "models" / f"{name}.pt")
-    common = _as_trained(source / "configs" / "common.yaml", stage / "config.json")
+    common = _as_trained(source / COMMON, stage / "config.json")
     common["bundle_root"] = "."
     if isinstance(common["network_def"].get("out_channels"), str):
         # An expression of the manifest, which does not travel with the bundle.
@@ -90,7 +94,7 @@ def deploy(
     header = "# The configuration that this network was trained with.\n"
     used = _used(common, building / INFERENCE)
     text = header + yaml.safe_dump(used, sort_keys=False)
-    (building / "configs" / "common.yaml").write_text(text, encoding="utf-8")
+    (building / COMMON).write_text(text, encoding="utf-8")
     metadata = _metadata(source, common, manifest, Path(dataset_dir))
     text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
     (building / "configs" / "metadata.json").write_text(text, encoding="utf-8")
@@ -98,8 +102,25 @@ def deploy(
     (building / README).write_text(model_card(metadata, stage, manifest), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     building.rename(target)
-    logger.info("medsemi predict FOLDER --model %s --out RESULTS", target)
+    _say_how_to_segment(target)
     return target
+
+
+def _say_how_to_segment(bundle: Path) -> None:
+    """Name the command that takes a bundle; `medsemi predict` does not know every published protocol."""
+    try:
+        load_network(load_model(bundle))
+    except RunStopped as refusal:
+        files = [str(bundle / name) for name in (COMMON, INFERENCE)]
+        logger.info("medsemi predict does not take this bundle: %s", refusal)
+        logger.info(
+            'python -m monai.bundle run --config_file "%s" --bundle_root %s --dataset_dir FOLDER'
+            " --output_dir RESULTS",
+            files,
+            bundle,
+        )
+    else:
+        logger.info("medsemi predict FOLDER --model %s --out RESULTS", bundle)
 
 
 def _metadata(

@@ -20,9 +20,11 @@ from medsemi.bundle.lint import lint_configs
 from medsemi.bundle.merged import merge
 from medsemi.data.manifest import Manifest
 from medsemi.data.phantoms import make_phantoms
+from medsemi.networks.unet2d import UNet2D
 from medsemi.networks.vnet import VNet
 from medsemi.parts.two_networks import NetworkPair
 from medsemi.prediction.model import load_model
+from medsemi.training.checkpoint import save_weights
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "left_atrium_mri_bcp"
 CONFIGS = BUNDLE / "configs"
@@ -168,6 +170,46 @@ def test_every_bundle_is_one_that_monai_runs(
     folder = deploy(BUNDLE.parent / name, tmp_path, data, manifest)
     files = [folder / "configs" / f"{part}.yaml" for part in ("common", "inference")]
     assert [str(finding) for finding in lint_configs(files)] == []
+
+
+def hint_of(
+    stage: Path, data: Path, manifest: Manifest, caplog: pytest.LogCaptureFixture, **values: object
+) -> str:
+    """What a training of the cardiac bundle says at its end."""
+    bundle = BUNDLE.parent / "cardiac_mri_bcp"
+    files = [bundle / "configs" / f"{name}.yaml" for name in ("common", "train")]
+    tree = merge(files, {"filters": 2, **values}).tree
+    (stage / "config.json").write_text(json.dumps(tree, default=str))
+    network = UNet2D(in_channels=1, out_channels=4, filters=2)
+    for name in ("model", "student", "teacher"):
+        save_weights(stage / f"{name}.pt", network)
+    classes = {0: "background", 1: "a", 2: "b", 3: "c"}
+    with caplog.at_level("INFO"):
+        deploy(bundle, stage, data, replace(manifest, classes=classes))
+    return caplog.text
+
+
+def test_predict_is_named_where_it_takes_the_bundle(
+    stage: Path, data: Path, manifest: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = hint_of(stage, data, manifest, caplog)
+    assert f"medsemi predict FOLDER --model {stage / 'bundle'} --out RESULTS" in told
+    assert "monai.bundle" not in told
+
+
+def test_another_command_is_named_for_a_protocol_that_predict_refuses(
+    stage: Path, data: Path, manifest: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    published = {"window_rule": "stretch", "protocol": "published"}
+    told = hint_of(stage, data, manifest, caplog, **published)
+    assert "medsemi predict FOLDER" not in told
+    assert "medsemi predict does not take this bundle: E10" in told
+    configs = stage / "bundle" / "configs"
+    files = [configs / "common.yaml", configs / "inference.yaml"]
+    assert (
+        f'--config_file "{[str(path) for path in files]}" --bundle_root {stage / "bundle"}' in told
+    )
+    assert lint_configs(files, {"dataset_dir": "FOLDER", "output_dir": "RESULTS"}) == []
 
 
 def test_the_form_of_the_output_is_that_of_the_classes(
