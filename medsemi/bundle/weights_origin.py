@@ -1,7 +1,7 @@
 """What is scored is prepared and built as it was trained, also where no weight would tell.
 
-Spacing, intensities and the views that a student sees have no weights: with a forgotten overlay they
-load without a word, and the scores are those of another network than `medsemi predict` runs.
+Spacing, intensities, the views that a student sees and stretched slices have no weights: with a forgotten
+overlay they load without a word, and the scores are those of another network than was trained.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from medsemi.bundle.resumed import differences, leaves
 from medsemi.data.held_out import training_of
 from medsemi.errors import CheckpointError
 
-_ROOTS = ("network_def", "preprocessing", "views")
+_ROOTS = ("network_def", "preprocessing", "views", "window_rule")
+# What a stream does where a bundle does not say it.
+_DEFAULTS = {"window_rule": "cut"}
 # No network that is scored drops anything.
 _LEFT_OUT = (*PLACES, "dropout")
 
 
 def refuse_other_preparation(weights_dir: str | Path, tree: Mapping[str, Any]) -> None:
-    """Compare network, views and preparation of images with those of the training that left the weights.
+    """Compare network, views, windows and preparation of images with those of the training of weights.
 
     Args:
         weights_dir: run folder of the training, or where its bundle has weights; without a `config.json`
@@ -44,5 +46,6 @@ def refuse_other_preparation(weights_dir: str | Path, tree: Mapping[str, Any]) -
 
 
 def _parts(tree: Mapping[str, Any]) -> dict[str, Any]:
+    tree = {**_DEFAULTS, **tree}
     known = [root for root in _ROOTS if lookup(tree, root) is not MISSING]
     return leaves(tree, reachable(tree, known), _LEFT_OUT)

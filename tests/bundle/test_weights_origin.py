@@ -57,6 +57,32 @@ def test_what_is_no_preparation_may_differ(
     refuse_other_preparation(tmp_path, tree(repository, name, "evaluate", **scored))
 
 
+@pytest.mark.parametrize("workflow", ["evaluate", "inference", "pseudo_label"])
+def test_slices_that_were_stretched_are_scored_as_such(
+    repository: Path, tmp_path: Path, workflow: str
+) -> None:
+    name, values = "cardiac_mri_bcp", {"window_rule": "stretch", "protocol": "published"}
+    before = tree(repository, name, "train", **values)
+    (tmp_path / "config.json").write_text(json.dumps(before, default=str))
+    with pytest.raises(CheckpointError, match=r"window_rule was stretch, is cut\): give the"):
+        refuse_other_preparation(tmp_path, tree(repository, name, workflow))
+    refuse_other_preparation(tmp_path, tree(repository, name, workflow, **values))
+
+
+def test_a_training_that_says_nothing_of_its_windows_cut_them(
+    repository: Path, tmp_path: Path
+) -> None:
+    name = "cardiac_mri_bcp"
+    before = tree(repository, name, "train")
+    del before["window_rule"]
+    (tmp_path / "config.json").write_text(json.dumps(before, default=str))
+    refuse_other_preparation(tmp_path, tree(repository, name, "evaluate"))
+    with pytest.raises(CheckpointError, match=r"window_rule was cut, is stretch"):
+        refuse_other_preparation(
+            tmp_path, tree(repository, name, "evaluate", window_rule="stretch")
+        )
+
+
 def test_another_orientation_is_refused(repository: Path, tmp_path: Path) -> None:
     name = "left_atrium_mri_bcp"
     before = tree(repository, name, "train", **{"preprocessing::transforms::2::axcodes": "LPS"})
