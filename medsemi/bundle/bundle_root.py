@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medsemi.bundle.merged import is_expression
 from medsemi.bundle.references import reachable
 
 _KEY = "bundle_root"
@@ -29,7 +30,7 @@ def root_mistake(first: Path, tree: Mapping[str, Any], roots: Sequence[str]) -> 
     given = tree.get(_KEY)
     configs = first.parent.resolve()  # a link to the file of another bundle is a file of this one
     is_of_bundle = configs.name == "configs" and (configs / "metadata.json").is_file()
-    if not is_of_bundle or not isinstance(given, str) or given.startswith(("$", "@", "%")):
+    if not is_of_bundle or not isinstance(given, str) or is_expression(given):
         return ""
     if Path(given).resolve() == configs.parent or _KEY not in reachable(tree, roots):
         return ""

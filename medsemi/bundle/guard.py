@@ -268,6 +268,7 @@ def _other_mistake(command: Command) -> str:
     return (
         _steps_mistake(tree)
         or _processes_mistake(tree)
+        or _device_mistake(tree)
         or root_mistake(command.config_files[0], tree, command.roots)
         or preparation_mistake(tree)
     )
@@ -284,6 +285,21 @@ def _steps_mistake(tree: Mapping[str, Any]) -> str:
 def _processes_mistake(tree: Mapping[str, Any]) -> str:
     if "world_size" in tree and "RANK" not in os.environ:
         return "multi_gpu.yaml is for several processes: start it with torchrun --nproc_per_node=N -m monai.bundle run."
+    return ""
+
+
+def _device_mistake(tree: Mapping[str, Any]) -> str:
+    """A device that is not here, where nothing but PyTorch would take it, as in an inference."""
+    from medsemi.bundle.merged import is_expression
+    from medsemi.training.devices import checked_device
+
+    device = tree.get("device")
+    if not isinstance(device, (str, int)) or is_expression(device):
+        return ""
+    try:
+        checked_device(device)
+    except ConfigError as error:
+        return str(error)
     return ""
 
 

@@ -252,7 +252,7 @@ _WORDS = {
 
 def _check_value(merged: Merged, path: str, existing: object, value: object) -> None:
     """Report a value of another type than stood there."""
-    if _is_expression(value) or (value == "none" and isinstance(existing, str)):
+    if is_expression(value) or (value == "none" and isinstance(existing, str)):
         return  # `none` is the name of a choice, as in flip_rule
     is_typed = merged.file_of(path) == COMMAND_LINE
     if isinstance(value, str) and value.lower() in _WORDS:
@@ -260,7 +260,7 @@ def _check_value(merged: Merged, path: str, existing: object, value: object) -> 
         right = f"--{path} {typed}" if is_typed else f"{path}: {written}"
         merged.report(path, f"`{value}` would be taken as text; write {right}.")
         return
-    right = "" if _is_expression(existing) else _right_type(existing, value)
+    right = "" if is_expression(existing) else _right_type(existing, value)
     if right:
         verb = "is text" if isinstance(value, str) else "stands"
         files = "the files" if is_typed else "the files before this one"
@@ -296,7 +296,7 @@ def _has_component(tree: object) -> bool:
     return any(isinstance(node, dict) and "_target_" in node for _, node in nodes(tree))
 
 
-def _is_expression(value: object) -> bool:
+def is_expression(value: object) -> bool:
     """Tell whether only a run knows the type of a value."""
     return isinstance(value, str) and value[:1] in ("$", "@", "%")
 

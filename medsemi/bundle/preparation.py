@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from medsemi.bundle.merged import MISSING, lookup
+from medsemi.bundle.merged import MISSING, is_expression, lookup
 from medsemi.prediction import contract as check
 from medsemi.prediction.model import NORMS
 
@@ -63,8 +63,7 @@ def _value(
     key, value = f"{above}{name}", entry.get(name, MISSING)
     if isinstance(value, str) and value.startswith("@"):
         key, value = value[1:], lookup(tree, value[1:])
-    is_expression = isinstance(value, str) and value[:1] in ("$", "@", "%")
-    return key, MISSING if is_expression else value
+    return key, MISSING if is_expression(value) else value
 
 
 def _check_optional(checked: Callable[[str, object], object], key: str, value: object) -> None:

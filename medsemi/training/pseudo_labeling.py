@@ -25,6 +25,7 @@ from medsemi.data.writing import write_nifti
 from medsemi.errors import CheckpointError
 from medsemi.parts.label_agreement import label_agreement
 from medsemi.training.checkpoint import load_weights
+from medsemi.training.devices import checked_device
 from medsemi.training.exported import fitting
 from medsemi.training.occupancy import occupied
 from medsemi.training.provenance import provenance_tags
@@ -79,7 +80,7 @@ class PseudoLabeling:
         self.preprocessing, self.inference = preprocessing, inference
         described = json.dumps(describe(preprocessing), sort_keys=True)
         self.preparation = hashlib.sha256(described.encode()).hexdigest()
-        self.output_dir, self.device = Path(output_dir), torch.device(device)
+        self.output_dir, self.device = Path(output_dir), checked_device(device)
         # Probabilities are interpolated, then decided, so that edges stay where they are.
         self.invert = Invertd(
             keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False

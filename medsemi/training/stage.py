@@ -29,6 +29,7 @@ from medsemi.evaluation.metrics import ScoreSummary
 from medsemi.methods.method import Method
 from medsemi.parts.components import largest_component
 from medsemi.training.checkpoint import load_weights
+from medsemi.training.devices import checked_device
 from medsemi.training.exported import load_exported
 from medsemi.training.extremes import draw_extremes
 from medsemi.training.occupancy import occupied
@@ -97,7 +98,7 @@ class EvaluationStage:
         """
         self.network, self.weights_dir, self.volumes = network, Path(weights_dir), list(volumes)
         self.inference, self.classes, self.output_dir = inference, dict(classes), Path(output_dir)
-        self.device, self.tracker = torch.device(device), tracker
+        self.device, self.tracker = checked_device(device), tracker
         self.amp_type = amp_type(amp, self.device)
         self.postprocess = (
             partial(largest_component, connectivity=connectivity) if component_filter else None

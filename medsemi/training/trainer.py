@@ -32,6 +32,7 @@ from medsemi.training.checkpoint import (
     save_weights,
 )
 from medsemi.training.deep_supervision import DeepSupervision
+from medsemi.training.devices import checked_device
 from medsemi.training.exported import exported
 from medsemi.training.occupancy import occupied
 from medsemi.training.student_views import StudentViews
@@ -107,7 +108,7 @@ class SemiSupervisedTrainer(Trainer):
         Raises:
             ConfigError: if a setting cannot be, or does not fit the machine or the networks.
         """
-        device = _device(device)
+        device = _current(checked_device(device))
         _refuse_small(steps, checkpoint_interval, num_workers, gradient_clip)
         super().__init__(
             device, max_epochs, data_loader=(), epoch_length=int(steps), decollate=False
@@ -304,11 +305,7 @@ class SemiSupervisedTrainer(Trainer):
                 path.replace(self.output_dir / EARLIER / path.name)
 
 
-def _device(name: torch.device | str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device is '{name}'; take cpu, cuda, or cuda:0.") from error
+def _current(device: torch.device) -> torch.device:
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # what names no device, such as an event, means this one
     return device

@@ -139,6 +139,21 @@ def test_a_preparation_that_no_prediction_takes_is_refused(
 
 
 @pytest.mark.usefixtures("restored")
+def test_a_gpu_that_is_not_here_is_told_by_every_run(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = "device: $'cpu'\nfinalize: [$print(@device)]\n"
+    (bundle / "configs/train.yaml").write_text(CONFIG + named)
+    line = ("run", "--config_file=configs/train.yaml", "--device")
+    start_as(monkeypatch, bundle, *line, "cpu")
+    guard.check_run()
+    start_as(monkeypatch, bundle, *line, "cuda:99")
+    with pytest.raises(SystemExit):
+        guard.check_run()
+    assert capsys.readouterr().err.startswith("device is 'cuda:99'; take cpu")
+
+
+@pytest.mark.usefixtures("restored")
 def test_a_copy_that_names_the_original_is_refused(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

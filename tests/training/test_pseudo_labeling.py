@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from medsemi.data.manifest import Case
 from medsemi.data.rounds import PseudoLabel, read_pseudo_labels
 from medsemi.data.writing import write_nifti
-from medsemi.errors import CheckpointError, DataError
+from medsemi.errors import CheckpointError, ConfigError, DataError
 from medsemi.evaluation.protocol import WindowInference
 from medsemi.evaluation.slice_protocol import SliceWindowInference, StretchedSliceInference
 from medsemi.parts.two_networks import NetworkPair
@@ -59,7 +59,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def labeling(data: Path, factor: float = 0.0) -> PseudoLabeling:
+def labeling(data: Path, factor: float = 0.0, device: str = "cpu") -> PseudoLabeling:
     scaled = ScaleIntensityd("image", minv=None, maxv=None, factor=factor)
     transforms = [LoadImaged("image"), EnsureChannelFirstd("image"), scaled]
     oriented = Orientationd("image", axcodes="RAS", labels=None)
@@ -71,13 +71,18 @@ def labeling(data: Path, factor: float = 0.0) -> PseudoLabeling:
         preprocessing=Compose([*transforms, oriented]),
         inference=probabilities,
         output_dir=data / "made",
-        device="cpu",
+        device=device,
     )
 
 
 def export(data: Path, **levels: float) -> None:
     for name, level in levels.items():
         save_weights(data / "weights" / f"{name}.pt", Threshold(level))
+
+
+def test_a_gpu_that_is_not_here_is_told(data: Path) -> None:
+    with pytest.raises(ConfigError, match="device is 'cuda:99'; take cpu"):
+        labeling(data, device="cuda:99")
 
 
 def test_the_label_lies_on_the_grid_of_the_image(data: Path) -> None:

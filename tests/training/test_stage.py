@@ -38,12 +38,17 @@ def stage(folder: Path, digest: str, **options: object) -> EvaluationStage:
         folder / "scores", tracking_uri=str(folder / "mlflow.db"), experiment_name="one",
         run_name="one", stage="evaluate", parameters={}, tags={MANIFEST_TAG: digest},
     )  # fmt: skip
-    options = {"network": nn.Conv3d(1, 2, 1), **options}
+    options = {"network": nn.Conv3d(1, 2, 1), "device": "cpu", **options}
     return EvaluationStage(
         weights_dir=folder, volumes=[Noise()], inference=WindowInference(EDGES),
-        classes={0: "background", 1: "organ"}, output_dir=folder / "scores", device="cpu",
+        classes={0: "background", 1: "organ"}, output_dir=folder / "scores",
         tracker=tracker, **options,
     )  # fmt: skip
+
+
+def test_a_gpu_that_is_not_here_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device is 'cuda:99'; take cpu"):
+        stage(tmp_path, "one", device="cuda:99")
 
 
 def scored(started: EvaluationStage) -> dict[str, float | None]:

@@ -257,6 +257,7 @@ def test_precision_that_does_not_fit_is_refused(tmp_path: Path, amp: str, word: 
         ("num_workers", -1),
         ("gradient_clip", -3.0),
         ("device", "tpu"),
+        ("device", "cuda:99"),
     ],
 )
 def test_a_number_that_cannot_be_is_named(tmp_path: Path, setting: str, value: object) -> None:
@@ -268,6 +269,7 @@ def test_a_named_gpu_is_the_current_one(tmp_path: Path, monkeypatch: pytest.Monk
     def refuse(device: torch.device) -> None:
         raise RuntimeError(f"taken: {device}")
 
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", refuse)
     with pytest.raises(RuntimeError, match="taken: cuda:1"):
         trainer(tmp_path, device="cuda:1")
