@@ -34,11 +34,13 @@ class Merged:
     Args:
         tree: the merged configuration, overrides included.
         origin: the file that last set a path.
+        first: the value that a path was set to first, which tells a count from a measure.
         findings: mistakes met while reading and merging.
     """
 
     tree: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
+    first: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     def file_of(self, path: str) -> str:
@@ -228,6 +230,7 @@ def _set(merged: Merged, path: str, value: object, file: str) -> None:
     below = path + SEPARATOR
     merged.origin = {p: f for p, f in merged.origin.items() if not p.startswith(below)}
     merged.origin[path] = file
+    merged.first.setdefault(path, value)
 
 
 def _override(merged: Merged, path: str, value: object) -> None:
@@ -261,6 +264,7 @@ def _check_value(merged: Merged, path: str, existing: object, value: object) -> 
         merged.report(path, f"`{value}` would be taken as text; write {right}.")
         return
     right = "" if is_expression(existing) else _right_type(existing, value)
+    right = right or _right_count(merged, path, value)
     if right:
         verb = "is text" if isinstance(value, str) else "stands"
         files = "the files" if is_typed else "the files before this one"
@@ -309,6 +313,23 @@ _TYPES: tuple[tuple[Any, Any, str], ...] = (
     (dict, dict, "a mapping, such as {a: 1}"),
     (str, (str, list, dict), "text; a number that is text has two pairs of quotes"),
 )
+
+
+# Degrees, which bundles happen to give as whole numbers.
+_MEASURES = ("rotation",)
+
+
+def _right_count(merged: Merged, path: str, value: object) -> str:
+    """Say what should stand for a fraction of what is counted, such as steps or voxels, else nothing."""
+    first = _items(merged.first.get(path))
+    is_count = path not in _MEASURES and first and all(type(item) is int for item in first)
+    if is_count and any(isinstance(item, float) for item in _items(value)):
+        return "whole numbers" if isinstance(value, (list, tuple)) else "a whole number"
+    return ""
+
+
+def _items(value: object) -> Sequence[object]:
+    return value if isinstance(value, (list, tuple)) else [value]
 
 
 def _right_type(existing: object, value: object) -> str:

@@ -146,7 +146,8 @@ def test_override_must_exist_and_names_the_nearest(tmp_path: Path) -> None:
     ("stood", "value", "sound"),
     [
         ("false", "true", True), ("1", "null", "$None"), ("1", "None", "$None"), ("1", "1O0", 100),
-        ("1", "a#b", "$1"), ("1", True, 3), ("1.5", False, 3), ("1", 100.0, 100), ("1", True, 0.5),
+        ("1", "a#b", "$1"), ("1", True, 3), ("1.5", False, 3), ("1", 100.0, 100), ("1.0", True, 0.5),
+        ("1", 2.5, 3), ("[1, 2]", [1, 2.5], [3, 4]), ("[1, 2]", (1, 2.0), [3, "$4"]),
         ("[1, 2]", 64, [64]), ("[1, 2]", "a", [3, 4]), ("[]", True, ["a"]), ("{a: 1}", 3, {"b": 2}),
         ("{a: 1}", [3], "$dict()"), ("[1]", {"a": 1}, "@job"), ("true", 1, False), ("text", 3, "a"),
         ("text", True, [1, 2]), ("$1", "true", True),
@@ -164,7 +165,7 @@ def test_override_value(stood: str, value: object, sound: object, tmp_path: Path
         ("false", "'true'", "true"), ("1", "'null'", "null"), ("1", "None", "null"), ("1", "1O0", "100"),
         ("1", "true", "3"), ("100", "100.0", "200"), ("[1, 2]", "64", "[64]"), ("{a: 1}", "3", "{b: 2}"),
         ("text", "3", "a"), ("text", "true", "none"), ("$1", "'true'", "true"), ("null", "'none'", "[1]"),
-        ("1", "'~'", "$None"), ("[1]", "a", "null"),
+        ("1", "'~'", "$None"), ("[1]", "a", "null"), ("1", "2.5", "3"), ("[1, 2]", "[1, 2.5]", "[3]"),
     ],
 )  # fmt: skip
 def test_a_value_of_a_later_file_is_checked_as_an_override_is(
@@ -177,6 +178,35 @@ def test_a_value_of_a_later_file_is_checked_as_an_override_is(
     assert (finding.file, finding.key) == (str(overlay), "rate")
     assert "--" not in finding.sentence
     assert lint_configs([base, write(tmp_path, f"rate: {sound}\n", "sound.yaml")]) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "right"),
+    [
+        ("pretrain_steps", 2.5, "a whole number"),
+        ("labeled_windows", 2.5, "a whole number"),
+        ("seed", 2.0, "2"),
+        ("window", [32, 32, 32.5], "whole numbers"),
+        ("stride", [16, 16.0, 16], "whole numbers"),
+    ],
+)
+def test_a_count_is_no_fraction(repository: Path, key: str, value: object, right: str) -> None:
+    configs = repository / "bundles/left_atrium_mri_bcp/configs"
+    files = [configs / f"{name}.yaml" for name in ("common", "pretrain")]
+    (finding,) = lint_configs(files, {key: value})
+    assert finding.sentence.startswith(f"`{value}` stands where the files hold ")
+    assert finding.sentence.endswith(f"; give {right}.")
+
+
+def test_a_measure_that_an_overlay_gives_as_a_whole_number_may_be_a_fraction(
+    repository: Path, tmp_path: Path
+) -> None:
+    configs = repository / "bundles/cardiac_mri_bcp/configs"
+    files = [configs / f"{name}.yaml" for name in ("common", "pretrain", "recipe")]
+    mine = write(tmp_path, "learning_rate: 1\ndropout: 0\n", "mine.yaml")
+    fractions = {"learning_rate": 0.5, "dropout": 0.25, "gradient_clip": 0.5}
+    angles = {"rotation": [0, 0, 22.5]}
+    assert lint_configs([*files, mine], {**fractions, **angles}) == []
 
 
 NET = "network: {_target_: builtins.dict, filters: 16, more: {_target_: builtins.dict, rate: 1}}\n"
