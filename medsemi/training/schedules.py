@@ -96,12 +96,13 @@ def build_schedule(
         rate: the highest learning rate.
         steps: length of the training, over which `polynomial` and `cosine` fall to zero.
         warmup_steps: first steps, in which the rate rises; 0 for none.
-        factor: of `step`.
+        factor: of `step`, above 0 and at most 1.
         every: of `step`.
         power: of `polynomial`.
 
     Raises:
-        ConfigError: for an unknown rule, no step, or a warm-up that is longer than the training.
+        ConfigError: for an unknown rule, a factor or a length that cannot be, no step, or a warm-up that
+            is longer than the training.
     """
     schedules: dict[str, Callable[[int], float]] = {
         "constant": Constant(rate),
@@ -112,6 +113,8 @@ def build_schedule(
     if rule not in schedules:
         known = ", ".join(schedules)
         raise ConfigError(f"schedule_rule is '{rule}'; it must be published or one of {known}.")
+    if not 0 < float(factor) <= 1:
+        raise ConfigError(f"decay_factor is {factor}; give more than 0, to 1.")
     if every < 1:
         raise ConfigError(f"decay_every is {every}; give 1 or more.")
     if steps < 1:

@@ -75,3 +75,10 @@ def test_schedules_by_name() -> None:
         build_schedule("constant", rate=0.01, steps=-3)
     with pytest.raises(ConfigError, match="warmup_steps is 101"):
         build_schedule("constant", **options, warmup_steps=101)
+
+
+@pytest.mark.parametrize("factor", [-1, 0, 1.5, float("nan")])
+def test_a_decay_that_turns_the_rate_around_is_refused(factor: float) -> None:
+    with pytest.raises(ConfigError, match=f"decay_factor is {factor}; give more than 0, to 1"):
+        build_schedule("step", rate=0.01, steps=100, factor=factor)
+    assert build_schedule("step", rate=0.01, steps=100, factor=1)(99) == 0.01
