@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 from medsemi.bundle.reading import Finding
@@ -43,10 +42,13 @@ def misplaced_overlays(files: Sequence[Path]) -> list[Finding]:
         files: in the order of `--config_file`; the overlay may be of another folder, as a plan is.
     """
     findings = []
-    names = [file.name for file in files]
     for place, file in enumerate(files):
-        below = {COMMON, *chain.from_iterable(bases(file))}.difference(names[: place + 1])
-        later = [name for name in names[place + 1 :] if name in below]
+        before, after = files[:place], files[place + 1 :]
+        # By path: an overlay of another folder may be named as a file of the bundle is.
+        below = {file.with_name(name) for names in bases(file) for name in names}
+        if not any(other.name == COMMON for other in (*before, file)):  # such as a plan
+            below.update(other for other in after if other.name == COMMON)
+        later = [other.name for other in after if other in below and other not in before]
         if later:
             last = later[-1]
             sentence = f"{last} comes after it and undoes what it says; name it after {last}."

@@ -53,11 +53,14 @@ def test_a_file_that_says_nothing_follows_common(repository: Path, tmp_path: Pat
     assert misplaced_overlays([common, train, plan]) == []
 
 
-def test_an_overlay_may_have_the_name_of_a_file_below(repository: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "common.yaml"
+@pytest.mark.parametrize("name", ["common", "supervised"])
+def test_an_overlay_may_have_the_name_of_a_file_of_the_bundle(
+    repository: Path, tmp_path: Path, name: str
+) -> None:
+    mine = tmp_path / f"{name}.yaml"
     mine.write_text("filters: 8\n")
-    common, train = (repository / BUNDLE / f"{name}.yaml" for name in ("common", "train"))
-    assert misplaced_overlays([common, train, mine]) == []
+    files = [repository / BUNDLE / f"{name}.yaml" for name in ("common", "train", "small")]
+    assert misplaced_overlays([*files, mine]) == []
 
 
 def test_what_a_file_lies_on(tmp_path: Path) -> None:
