@@ -24,7 +24,7 @@ From this folder:
 ```bash
 # DICOM and NIfTI, prepared as in training, with a report; tells which scans are unlike those of the training
 medsemi predict FOLDER --model . --out RESULTS
-# the same network by MONAI alone, for a folder of NIfTI
+# the same network by MONAI alone, for a folder of NIfTI; also with a protocol that predict does not know
 python -m monai.bundle run --config_file "['configs/common.yaml','configs/inference.yaml']" \\
   --meta_file configs/metadata.json --dataset_dir FOLDER
 ```
