@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,6 +65,13 @@ def reference_logits() -> SimpleNamespace:
         c=0.3 * torch.sin(2.1 * i),
         label=(torch.arange(40).view(2, 4, 5) * 7 % 3).to(torch.uint8),
     )
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[str]]:
+    """Warnings of a module, without those of threads that another test started."""
+    caplog.set_level(logging.WARNING, "medsemi")
+    return lambda module: [each.getMessage() for each in caplog.records if each.name == module]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,16 +33,16 @@ def test_an_output_with_records_of_another_comparison_is_refused(
 
 
 def test_how_many_records_of_others_fit_is_told(
-    arms, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    arms, tmp_path: Path, caplog: pytest.LogCaptureFixture, told: Callable[[str], list[str]]
 ) -> None:
     plan, theirs, unfit = arms.a_plan(tmp_path), tmp_path / "theirs", tmp_path / "unfit"
     for seed in (0, 1):
         arms.a_record(plan, "bcp", seed, 0.8).save(theirs)
     arms.a_record(plan, "bcp", 2, 0.8).save(theirs)  # no seed of this comparison
     arms.a_record(plan, "bcp", 0, 0.8, settings_digest="0").save(unfit)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "medsemi"):
         check_records(plan, [theirs, unfit])
-    assert caplog.messages == [
+    assert told("medsemi.comparison.places") == [
         f"records read from {theirs}: 3, of this comparison: 2",
         f"records read from {unfit}: 1, of this comparison: 0",
     ]

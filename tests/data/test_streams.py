@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -184,12 +185,13 @@ def test_settings_that_give_no_batch(volumes: list[Volume], options: dict, word:
 
 
 def test_a_window_far_larger_than_all_volumes_is_told(
-    volumes: list[Volume], caplog: pytest.LogCaptureFixture
+    volumes: list[Volume], told: Callable[[str], list[str]]
 ) -> None:
     stream(volumes)
-    assert not caplog.records
+    assert not told("medsemi.data.streams")
     stream(volumes, window=(8, 80, 8))
-    assert "more than twice as long as any labeled case" in caplog.text
+    (message,) = told("medsemi.data.streams")
+    assert "more than twice as long as any labeled case" in message
 
 
 def test_empty_lists(volumes: list[Volume]) -> None:
