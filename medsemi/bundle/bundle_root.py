@@ -25,8 +25,10 @@ def root_mistake(first: Path, tree: Mapping[str, Any], roots: Sequence[str]) -> 
         roots: the keys that the run evaluates; what does not use `bundle_root` may name any.
 
     Returns:
-        One sentence with the folder to give; empty if it is the one, or not used.
+        One sentence with the folder to give; empty if it is the one, or not deployed.
     """
+    if tree.get("stage") == "inference":
+        return ""  # it may segment with the weights of another bundle, and deploys nothing
     given = tree.get(_KEY)
     configs = first.parent.resolve()  # a link to the file of another bundle is a file of this one
     is_of_bundle = configs.name == "configs" and (configs / "metadata.json").is_file()

@@ -150,6 +150,8 @@ def _refuse_held_out_in_origin(tree: dict[str, Any]) -> None:
     from medsemi.data.held_out import ORIGINS, refuse_held_out_in_origin
 
     origins = [key for key in ORIGINS if tree.get(key) is not None]
+    if "pretrained" in tree and not _evaluated(tree, "pretrained")[0]:
+        origins.remove("initial_weights")  # a method without a pre-training loads none
     if origins:
         split, dataset_dir, *weights = _evaluated(tree, "split", "dataset_dir", *origins)
         refuse_held_out_in_origin(filter(None, weights), split, dataset_dir)

@@ -6,6 +6,7 @@ scalars, and its nodes are named by paths such as `train::trainer::max_epochs`.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -230,7 +231,7 @@ def _set(merged: Merged, path: str, value: object, file: str) -> None:
     below = path + SEPARATOR
     merged.origin = {p: f for p, f in merged.origin.items() if not p.startswith(below)}
     merged.origin[path] = file
-    merged.first.setdefault(path, value)
+    merged.first.setdefault(path, copy.deepcopy(value))  # its elements may be set one by one
 
 
 def _override(merged: Merged, path: str, value: object) -> None:
@@ -315,14 +316,17 @@ _TYPES: tuple[tuple[Any, Any, str], ...] = (
 )
 
 
-# Degrees, which bundles happen to give as whole numbers.
-_MEASURES = ("rotation",)
+# Degrees, hours, mm and grey values, which files happen to give as whole numbers.
+_MEASURES = ("rotation", "patience_hours", "spacing", "clip")
 
 
 def _right_count(merged: Merged, path: str, value: object) -> str:
     """Say what should stand for a fraction of what is counted, such as steps or voxels, else nothing."""
-    first = _items(merged.first.get(path))
-    is_count = path not in _MEASURES and first and all(type(item) is int for item in first)
+    top = path.split(SEPARATOR, maxsplit=1)[
+        0
+    ]  # the list, where the path leads to one of its elements
+    first = _items(merged.first.get(top))
+    is_count = top not in _MEASURES and first and all(type(item) is int for item in first)
     if is_count and any(isinstance(item, float) for item in _items(value)):
         return "whole numbers" if isinstance(value, (list, tuple)) else "a whole number"
     return ""

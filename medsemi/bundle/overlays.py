@@ -1,4 +1,4 @@
-"""What an overlay lies on, and that it stands after it: of two files that say one thing the later counts.
+"""What an overlay lies on, and whether that undoes it: of two files that say one thing the later counts.
 
 An overlay says it in its first line: `# overlay of: common.yaml, train.yaml`; a semicolon separates
 alternatives. A file that says nothing lies on `common.yaml`.
@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from medsemi.bundle.reading import Finding
+from medsemi.bundle.reading import SEPARATOR, Finding, read
 
 COMMON = "common.yaml"
 _MARKER = re.compile(r"#\s*overlay of:(.*)")
@@ -36,7 +36,7 @@ def bases(file: Path) -> list[list[str]]:
 
 
 def misplaced_overlays(files: Sequence[Path]) -> list[Finding]:
-    """Find the overlays that stand before a file that they lie on, which would undo them.
+    """Find the overlays that stand before a file that they lie on, and that it would undo.
 
     Args:
         files: in the order of `--config_file`; the overlay may be of another folder, as a plan is.
@@ -48,12 +48,22 @@ def misplaced_overlays(files: Sequence[Path]) -> list[Finding]:
         below = {file.with_name(name) for names in bases(file) for name in names}
         if not any(other.name == COMMON for other in (*before, file)):  # such as a plan
             below.update(other for other in after if other.name == COMMON)
-        later = [other.name for other in after if other in below and other not in before]
+        later = [
+            other.name
+            for other in after
+            if other in below and other not in before and _undoes(other, file)
+        ]
         if later:
             last = later[-1]
             sentence = f"{last} comes after it and undoes what it says; name it after {last}."
             findings.append(Finding(str(file), "", sentence))
     return findings
+
+
+def _undoes(later: Path, overlay: Path) -> bool:
+    """Whether a file sets a key that the overlay before it set; adding to one undoes nothing."""
+    set_before = {str(key).lstrip("+").split(SEPARATOR)[0] for key in read(overlay, [])}
+    return any(str(key).split(SEPARATOR)[0] in set_before for key in read(later, []))
 
 
 def _first_line(file: Path) -> str:

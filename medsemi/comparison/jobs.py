@@ -155,7 +155,8 @@ class Plan:
         missing = [path for path in paths if not path.is_file()]
         if missing:
             raise ConfigError(f"{missing[0]} does not exist; check --bundle and --overlay.")
-        return [path.resolve() for path in paths]
+        # Links stay: the bundle is the folder that holds them, not the one that they lead to.
+        return [path.absolute() for path in paths]
 
     def folder(self, arm: Arm) -> Path:
         """The output of the bundle; the methods of a seed share it, other settings have another."""

@@ -117,9 +117,9 @@ def refuse_held_out_in_origin(
             for case, as_role in _learned(folder, manifest.cases(role)):
                 if _has_image(folder, Path(dataset_dir), case):
                     raise ManifestError(
-                        f"the {role} case {case.case_id!r} of {manifest.name} was {as_role} in the"
-                        f" training {folder}, whose weights this one starts from; give the manifest"
-                        " of that training, or pre-train with this one in another output_dir."
+                        f"the {role} case {case.case_id!r} of {manifest.name}"
+                        f" {_as_told(folder, as_role)}; this one starts from its weights: give the"
+                        " manifest of that training, or pre-train with this one in another output_dir."
                     )
 
 
@@ -137,8 +137,8 @@ def _refuse_trained(
             # Another data set may have names in common.
             if folder in stages or _has_image(folder, dataset_dir, case):
                 raise ManifestError(
-                    f"the {role} case {case.case_id!r} of {manifest.name} was {as_role} in the"
-                    f" training {folder}; give the manifest of that training, or to another data"
+                    f"the {role} case {case.case_id!r} of {manifest.name}"
+                    f" {_as_told(folder, as_role)}; give the manifest of that training, or to another data"
                     " set another output_dir."
                 )
 
@@ -170,12 +170,28 @@ def _with_origins(folders: Sequence[Path]) -> list[Path]:
 
 
 def _has_image(folder: Path, dataset_dir: Path, case: Case) -> bool:
-    """Whether the data of a training hold the image of a case; they may no longer be there to tell."""
-    before = _configured(folder).get("dataset_dir")
-    if not _is_path(before) or not Path(before).is_dir():
+    """Whether the data of a training hold the image of a case, or are not there to tell."""
+    before = _data_of(folder)
+    if before is None:
         return True
-    image, other = dataset_dir / case.image, Path(before) / case.image
+    image, other = dataset_dir / case.image, before / case.image
     return image.is_file() and other.is_file() and filecmp.cmp(image, other, shallow=False)
+
+
+def _as_told(folder: Path, as_role: str) -> str:
+    """The role of a case in a training, and how sure that is."""
+    if _data_of(folder) is not None:
+        return f"was {as_role} in the training {folder}"
+    return (
+        f"was {as_role}, or another one of its name was, in the training {folder}, whose data are not"
+        " there to tell"
+    )
+
+
+def _data_of(folder: Path) -> Path | None:
+    """Where the data of a training lie; None where they are not there, or no longer."""
+    before = _configured(folder).get("dataset_dir")
+    return Path(before) if _is_path(before) and Path(before).is_dir() else None
 
 
 def _configured(folder: Path) -> dict[str, Any]:

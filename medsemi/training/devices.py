@@ -14,11 +14,13 @@ def checked_device(name: torch.device | str | int) -> torch.device:
         name: `cpu`, `cuda`, `cuda:N`, N alone, or another device of PyTorch.
 
     Raises:
-        ConfigError: if it is none, or no such GPU is here.
+        ConfigError: if it is none, or not here.
     """
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+        if device.type != "cuda":  # which would wake a GPU
+            torch.empty(0, device=device)
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
         raise _refused(name) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise _refused(name)

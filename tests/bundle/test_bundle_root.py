@@ -24,7 +24,7 @@ def mistake(bundle: Path, stage: str, **values: object) -> str:
     return root_mistake(files[0], merge(files, values).tree, ROOTS)
 
 
-@pytest.mark.parametrize("stage", ["train", "supervised", "method", "inference"])
+@pytest.mark.parametrize("stage", ["train", "supervised", "method"])
 def test_a_copy_is_not_deployed_as_the_original(
     repository: Path, copied: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -47,8 +47,8 @@ def test_a_bundle_that_is_started_elsewhere_is_named(
     assert mistake(Path(), "train", bundle_root=".") == ""
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "evaluate", "pseudo_label"])
-def test_a_stage_that_does_not_use_it_is_let_be(
+@pytest.mark.parametrize("stage", ["pretrain", "evaluate", "pseudo_label", "inference"])
+def test_a_stage_that_deploys_nothing_is_let_be(
     copied: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     monkeypatch.chdir(copied)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -276,12 +277,31 @@ def test_a_training_whose_start_learned_from_a_case_of_its_validation_is_refused
     keep_trained_cases(bundle / "other/pretrain", {"labeled": [validation], "unlabeled": []})
     line = ("run", "--config_file=configs/train.yaml")
     start_as(monkeypatch, bundle, *line, f"--{key}", "other/pretrain/model.pt")
-    with pytest.raises(ManifestError, match=r"was labeled in the training .*other/pretrain"):
+    with pytest.raises(ManifestError, match=r"was labeled.* in the training .*other/pretrain"):
         guard.save_config(bundle / "out" / "train")
     assert not (bundle / "out").exists()
     start_as(monkeypatch, bundle, *line)
     guard.save_config(bundle / "out" / "train")
     assert (bundle / "out" / "train" / "config.json").is_file()
+
+
+def test_weights_that_a_method_does_not_start_from_are_not_looked_at(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_phantoms(bundle / "data", count=3, shape=(16, 16, 16), labeled=1, validation=1, test=0)
+    validation = load_manifest(bundle / "data/manifest.json").validation[0].case_id
+    keep_trained_cases(bundle / "other/pretrain", {"labeled": [validation], "unlabeled": []})
+    line = (
+        "run",
+        "--config_file=configs/train.yaml",
+        "--initial_weights",
+        "other/pretrain/model.pt",
+    )
+    for pretrained in (True, False):
+        (bundle / "configs/train.yaml").write_text(FOLLOWING + f"pretrained: ${pretrained}\n")
+        start_as(monkeypatch, bundle, *line)
+        with pytest.raises(ManifestError) if pretrained else nullcontext():
+            guard.save_config(bundle / "out" / "train")
 
 
 def test_images_are_prepared_as_those_of_the_training(

@@ -188,6 +188,7 @@ def test_a_value_of_a_later_file_is_checked_as_an_override_is(
         ("seed", 2.0, "2"),
         ("window", [32, 32, 32.5], "whole numbers"),
         ("stride", [16, 16.0, 16], "whole numbers"),
+        ("window::0", 32.5, "a whole number"),
     ],
 )
 def test_a_count_is_no_fraction(repository: Path, key: str, value: object, right: str) -> None:
@@ -205,8 +206,24 @@ def test_a_measure_that_an_overlay_gives_as_a_whole_number_may_be_a_fraction(
     files = [configs / f"{name}.yaml" for name in ("common", "pretrain", "recipe")]
     mine = write(tmp_path, "learning_rate: 1\ndropout: 0\n", "mine.yaml")
     fractions = {"learning_rate": 0.5, "dropout": 0.25, "gradient_clip": 0.5}
-    angles = {"rotation": [0, 0, 22.5]}
+    angles = {"rotation": [0, 0, 22.5], "rotation::1": 0.5}
     assert lint_configs([*files, mine], {**fractions, **angles}) == []
+
+
+def test_a_measure_of_a_plan_or_of_several_gpus_may_be_a_fraction(
+    repository: Path, tmp_path: Path
+) -> None:
+    configs = repository / "bundles/any_organ_bcp/configs"
+    files = [configs / f"{name}.yaml" for name in ("common", "pretrain", "multi_gpu")]
+    plan = write(tmp_path, "spacing: [1, 1, 3]\nclip: [-200, 300]\n", "plan.yaml")
+    given = {"spacing": [0.8, 0.8, 2.5], "clip": [-200.5, 300.0], "patience_hours": 0.5}
+    assert lint_configs([*files, plan], given) == []
+
+
+def test_what_an_argument_of_a_component_counts_is_known_to_it_alone(tmp_path: Path) -> None:
+    net = write(tmp_path, "network: {_target_: builtins.dict}\nrun: [$@network]\n", "net.yaml")
+    overlay = write(tmp_path, "network::strength: 1\n", "overlay.yaml")
+    assert lint_configs([net, overlay], {"network::strength": 0.5}) == []
 
 
 NET = "network: {_target_: builtins.dict, filters: 16, more: {_target_: builtins.dict, rate: 1}}\n"

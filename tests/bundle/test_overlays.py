@@ -1,4 +1,4 @@
-"""An overlay stands after what it lies on, or it is refused: it would be undone in silence."""
+"""An overlay that stands before what it lies on is refused where it would be undone in silence."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ BUNDLE = "bundles/left_atrium_mri_bcp/configs"
 @pytest.mark.parametrize(
     ("order", "overlay", "after"),
     [
-        (("recipe", "common", "train"), "recipe", "train"),
-        (("common", "small", "train"), "small", "train"),
-        (("train", "common"), "train", "common"),
+        (("recipe", "common", "train"), "recipe", "common"),
+        (("small", "common", "train"), "small", "common"),
         (("common", "method", "method_evaluate", "evaluate"), "method_evaluate", "evaluate"),
     ],
 )
@@ -36,11 +35,12 @@ def test_an_overlay_before_what_it_lies_on_is_told_alone(
         ("common", "train", "small", "recipe"),
         ("common", "train", "recipe", "small", "multi_gpu"),
         ("common", "method", "evaluate", "method_evaluate", "recipe"),
+        ("common", "recipe", "train"),
+        ("train", "common"),
+        ("common", "small", "evaluate"),
     ],
 )
-def test_overlays_of_the_same_files_may_stand_in_any_order(
-    repository: Path, order: tuple[str, ...]
-) -> None:
+def test_an_order_that_undoes_nothing_is_taken(repository: Path, order: tuple[str, ...]) -> None:
     assert misplaced_overlays([repository / BUNDLE / f"{name}.yaml" for name in order]) == []
 
 
