@@ -21,13 +21,15 @@ def require_room(images: Sequence[str], results_dir: str | Path) -> None:
     tells which image a result is of, by the SHA-256 of its path, since a path may name a patient.
 
     Args:
-        images: paths of what is segmented.
+        images: paths of what is segmented; without any nothing is made.
         results_dir: gets `<name>_seg.nii.gz` for each, as `SaveImaged` of `inference.yaml` names it.
 
     Raises:
         ConfigError: it holds a result of one of these names of another image, or of one that it does not tell.
         OutputError: it cannot be made or takes no files.
     """
+    if not images:
+        return
     folder = Path(results_dir)
     sources = {f"{volume_stem(Path(path).name)}_seg.nii.gz": _mark(path) for path in images}
     known = _known(folder / SOURCES)
@@ -36,8 +38,9 @@ def require_room(images: Sequence[str], results_dir: str | Path) -> None:
     ]
     if others:
         raise ConfigError(
-            f"{folder} holds results of other images that this run would replace, such as {others[0]}"
-            f" ({len(others)} in all); give another --results_dir, or move them away."
+            f"{folder} holds results that this run would replace, such as {others[0]} ({len(others)} in"
+            f" all), and {SOURCES} does not say that they are of these images; give another --results_dir, or"
+            " move them away."
         )
     with write_atomically(folder / SOURCES) as temporary:
         temporary.write_text(json.dumps(known | sources, indent=1) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from medsemi.data.result_files import SOURCES, require_room
 from medsemi.errors import ConfigError, OutputError
 
 IMAGES = ("one/scan.nii.gz", "one/other.nii")
-REFUSED = r"scan_seg\.nii\.gz \(2 in all\); give another"
+REFUSED = r"scan_seg\.nii\.gz \(2 in all\), and sources\.json does not say"
 
 
 def segment(folder: Path) -> None:
@@ -21,6 +21,11 @@ def segment(folder: Path) -> None:
 def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
     require_room(IMAGES, tmp_path / "a" / "inference")
     assert {path.name for path in (tmp_path / "a" / "inference").iterdir()} == {SOURCES}
+
+
+def test_where_nothing_is_segmented_nothing_is_made(tmp_path: Path) -> None:
+    require_room([], tmp_path / "inference")
+    assert not (tmp_path / "inference").exists()
 
 
 def test_a_run_that_was_killed_may_be_repeated(tmp_path: Path) -> None:

@@ -231,6 +231,14 @@ def test_scans_where_results_would_lie_are_not_left_out_in_silence(
     assert go(inputs, model, out)[0] == 0  # results of an earlier run lie there by now
 
 
+def test_links_that_no_search_follows_may_lie_where_results_go(inputs: Path, model: Path) -> None:
+    out = inputs / "left"
+    out.mkdir()
+    (out / "latest").symlink_to(inputs.parent)
+    (out / "gone.nii").symlink_to(out / "nowhere")
+    assert go(inputs, model, out)[0] == 0
+
+
 @pytest.mark.parametrize(("code", "said"), [("E11", []), ("E15", ["E03"])])
 def test_only_another_shard_excuses_from_the_report(
     code: str,

@@ -210,10 +210,12 @@ def first_image(folder: Path) -> str | None:
         folder: need not exist.
 
     Returns:
-        Its path relative to the folder; None without one, and for a folder with results.
+        Its path relative to the folder; None without one, and for a folder with results. Links that
+        no search follows are none.
     """
     files = find_files([folder]) if folder.is_dir() else []
-    return next((file.name for file in files if content_of(file) != "other"), None)
+    nothing = ("other", *_LINKS.values())
+    return next((file.name for file in files if content_of(file) not in nothing), None)
 
 
 def _known(start: bytes) -> Content | None:
