@@ -304,7 +304,8 @@ def report() -> None:
         " intervals; many are compared, and no interval is corrected for it. *Same minutes*: the"
         " difference at the last validation within the training time of the published recipe, over"
         " the seeds (their number in parentheses) that were trained on one kind of machine. Minutes"
-        " depend on what else the machine did.",
+        " depend on what else the machine did, and tests ran beside many of these trainings: a loss there of"
+        " a change that costs no time is theirs.",
     ]
     tables = {board: list(rows(board)) for board in boards}
     for board, table in tables.items():
