@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from fire.parser import DefaultParseValue
 
+from medsemi.bundle.bundle_root import root_mistake
+from medsemi.bundle.merged import merge
 from medsemi.comparison.jobs import Arm, Plan, missing_workflows, run_arm, shard
 from medsemi.errors import ConfigError, MedsemiError
 
@@ -46,6 +48,19 @@ def test_a_command_names_all_that_an_arm_is(arms, tmp_path: Path) -> None:
     assert options["--results_dir"] == str(plan.evaluation(Arm("bcp", 1)))
     # As Fire, which reads the command line of MONAI, takes it: not as a tuple, nor as a comment.
     assert DefaultParseValue(options["--reason"]) == "release, final # 2"
+
+
+def test_a_bundle_of_links_is_deployed_as_itself(arms, tmp_path: Path) -> None:
+    """Its files lead to those of another bundle, which is not the one that was asked for."""
+    mine = tmp_path / "mine"
+    shutil.copytree(arms.BUNDLE, mine)
+    for path in (mine / "configs").glob("*.yaml"):
+        path.unlink()
+        path.symlink_to(arms.BUNDLE.resolve() / "configs" / path.name)
+    plan = arms.a_plan(tmp_path, bundle=mine)
+    files = plan.files("method")
+    tree = merge(files, {"bundle_root": str(mine)}).tree
+    assert root_mistake(files[0], tree, ("initialize", "run", "finalize")) == ""
 
 
 def test_the_digest_follows_settings_and_no_places(arms, tmp_path: Path) -> None:
