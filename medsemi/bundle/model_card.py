@@ -62,7 +62,11 @@ def _training(record: Path) -> str | None:
     if not record.is_file():
         return None
     parameters = json.loads(record.read_text(encoding="utf-8"))["parameters"]
-    return "method `{method}`, {steps} steps, seed {seed}".format_map(parameters)
+    # A training of one's own may record other settings; its README is no reason to lose its bundle.
+    told = {"method `{}`": "method", "{} steps": "steps", "seed {}": "seed"}
+    return ", ".join(
+        text.format(parameters[key]) for text, key in told.items() if key in parameters
+    )
 
 
 def _voxels(spacing: list[float] | None) -> str:

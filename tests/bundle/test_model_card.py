@@ -42,6 +42,15 @@ def test_the_training_is_told(tmp_path: Path, manifest: Manifest) -> None:
     assert "| bundle | `heart_bundle` |" in card
 
 
+def test_a_training_that_records_other_settings_is_told_as_far_as_it_goes(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"parameters": {"steps": "800", "rate": "1"}}))
+    assert "| training | 800 steps |" in model_card(METADATA, tmp_path, manifest)
+    (tmp_path / "run.json").write_text(json.dumps({"parameters": {}}))
+    assert "| training |" not in model_card(METADATA, tmp_path, manifest)
+
+
 def test_nobody_is_named_and_nothing_is_told_that_is_not_known(
     tmp_path: Path, manifest: Manifest
 ) -> None:
