@@ -55,9 +55,10 @@ def largest_component(
     kept = np.zeros_like(label)
     for value, box in enumerate(ndimage.find_objects(label), start=1):
         if box is not None:
-            components, count = ndimage.label(label[box] == value, structure)
-            sizes = np.bincount(components.ravel(), minlength=count + 1)
-            np.copyto(kept[box], value, where=components == sizes[1:].argmax() + 1)
+            inside = label[box] == value
+            components, _ = ndimage.label(inside, structure)
+            largest = np.bincount(components[inside]).argmax()
+            np.copyto(kept[box], value, where=components == largest)
     return kept
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,23 @@ def test_a_label_keeps_its_type_and_values_and_follows_its_image() -> None:
     np.testing.assert_allclose(window_cutter(draw, (8, 8, 6), matrix)(image)[0], cut, atol=1e-3)
     straight = cut_window(label, draw, (8, 8, 6))
     np.testing.assert_array_equal(cut, np.rot90(straight, 1, (1, 0)))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 2.5), (0.7, 1.2)])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_label_is_read_where_torch_reads_the_nearest_voxel(spacing: tuple, seed: int) -> None:
+    axes, generator = len(spacing), np.random.default_rng(seed)
+    matrix = Geometry(1.0, (180, 180, 180)).draw(spacing, generator)
+    window, draw = (14, 14, 9)[:axes], WindowDraw(1, (0,), (-3, 10, 20)[:axes])
+    label = generator.integers(0, 4, (34, 30, 40)[:axes]).astype(np.uint8)
+    box = box_around(matrix, window)
+    corner = [c - (b - w) // 2 for c, b, w in zip(draw.corner, box, window, strict=True)]
+    around = cut_window(label, replace(draw, corner=tuple(corner)), box)
+    read = functional.grid_sample(
+        torch.from_numpy(around[None, None].astype(np.float32)),
+        torch.from_numpy(_places(matrix, window, box))[None], "nearest", align_corners=False,
+    )  # fmt: skip
+    np.testing.assert_array_equal(window_cutter(draw, window, matrix)(label), read[0, 0].numpy())
 
 
 def test_probabilities_and_the_straight_window() -> None:
