@@ -90,13 +90,14 @@ def save_config(folder: str | Path, weights_dir: str | Path | None = None) -> No
             `weights_dir` of the configuration, if it has one.
 
     Raises:
-        CheckpointError: if the folder holds a training of another configuration, or the weights are of
-            another network, or of images that were prepared otherwise.
+        CheckpointError: if the folder holds a training of another configuration, or there are no weights
+            to score, or they are of another network, or of images that were prepared otherwise.
         ManifestError: if weights that a training starts from learned from a case that it holds out.
     """
     from medsemi.bundle.merged import merge
     from medsemi.bundle.resumed import refuse_other_training
     from medsemi.bundle.weights_origin import refuse_other_preparation
+    from medsemi.training.exported import some_exported
     from medsemi.training.provenance import WAITING_CONFIG
     from medsemi.training.sender import without_password
 
@@ -105,7 +106,9 @@ def save_config(folder: str | Path, weights_dir: str | Path | None = None) -> No
         return
     tree = merge(command.config_files, command.overrides).tree
     refuse_other_training(folder, tree)
-    if weights_dir is None and "weights_dir" in tree:
+    if weights_dir is not None:
+        some_exported(weights_dir)  # before the cases are opened: a look at the test list is kept
+    elif "weights_dir" in tree:
         weights_dir = _evaluated(tree, "weights_dir")[0]
     if weights_dir is not None:
         refuse_other_preparation(weights_dir, tree)

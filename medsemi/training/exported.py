@@ -40,12 +40,22 @@ def load_exported(
     Raises:
         CheckpointError: if there is none, or one does not fit its architecture.
     """
+    return {
+        path.stem: load_weights(fitting(network, path, special), path).to(device)
+        for path in some_exported(folder)
+    }
+
+
+def some_exported(folder: str | Path) -> list[Path]:
+    """The files of the networks of a finished training, as `exported`.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
     found = exported(folder)
     if not found:
         raise CheckpointError(f"{folder} holds no exported network: finish the training first.")
-    return {
-        path.stem: load_weights(fitting(network, path, special), path).to(device) for path in found
-    }
+    return found
 
 
 def exported(folder: str | Path) -> list[Path]:

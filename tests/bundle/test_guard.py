@@ -255,6 +255,18 @@ def test_the_weights_of_a_workflow_that_does_not_pass_them_are_found(
     assert (bundle / "labels" / "config.json").is_file()
 
 
+def test_scores_of_a_training_that_left_no_weights_are_refused_before_a_case_is_opened(
+    bundle: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_as(monkeypatch, bundle, "run", "--config_file=configs/train.yaml", "--spacing", "2")
+    with pytest.raises(CheckpointError, match="out/train holds no exported network"):
+        guard.save_config(bundle / "scores", trained)  # model.pt is a second name of another one
+    assert not (bundle / "scores").exists()
+    (trained / "student.pt").touch()
+    guard.save_config(bundle / "scores", trained)
+    assert (bundle / "scores" / "config.json").is_file()
+
+
 FOLLOWING = """
 imports: [$import os, $from medsemi.data.manifest import load_manifest]
 dataset_dir: data
