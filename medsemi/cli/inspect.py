@@ -29,7 +29,7 @@ SCHEMA = "medsemi.inspect/1"
 EXAMPLES = """\
 examples:
   medsemi inspect scans
-  medsemi inspect scans --model bundles/left_atrium
+  medsemi inspect scans --model models/left_atrium
   medsemi inspect scans --json > scans.json
 """
 # Wider than any table: what is piped is not folded.

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  medsemi predict scans --model bundles/left_atrium --out results
-  medsemi predict ct.nii.gz --model bundles/spleen --out results --device cpu
+  medsemi predict scans --model models/left_atrium --out results
+  medsemi predict ct.nii.gz --model models/spleen --out results --device cpu
 
 Run the same command again to go on after a stop: what is done stays done.
 Many machines can share the work: --shard 3/8 takes the third of eight parts, see docs/cluster.

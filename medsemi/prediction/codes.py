@@ -59,8 +59,8 @@ CODES: dict[str, CodeText] = {
     "S07": CodeText("Images carry no position, orientation or pixel size."),
     "S08": CodeText(
         "Modality {modality} is not what this model expects ({expected}).",
-        "Take a model that was trained on it; a file without a modality beside DICOM is segmented where it"
-        " or its folder is named, or with --series all.",
+        "Take a model that was trained on it. NIfTI, NRRD and MetaImage files tell no modality: beside DICOM"
+        " they are segmented where the file or its folder is named, or with --series all.",
     ),
     "S09": CodeText(
         "{v} volumes in one series.",
