@@ -45,8 +45,6 @@ RECORDS = Path(__file__).with_suffix("")
 COMPARED = RECORDS.with_name("method_comparison")
 BASELINE = "published"
 PAGE = ROOT / "docs" / "recipe.md"
-BEGIN = "<!-- trials: begin, written by benchmarks/recipe_search.py -->"
-END = "<!-- trials: end -->"
 CHANGES = (
     "<!-- changes: begin, written by benchmarks/recipe_search.py -->",
     "<!-- changes: end -->",
@@ -193,14 +191,6 @@ def rows(board: str) -> Iterator[dict[str, str]]:
         }
 
 
-def short_table(table: Rows) -> str:
-    """The trials of a board as the document of the recipe has them."""
-    wanted = ("trial", "what", "seeds", "Dice", "against published", "better")
-    lines = [f"| {' | '.join(wanted)} |", "|" + "---|" * len(wanted)]
-    lines += [f"| {' | '.join(row[name] for name in wanted)} |" for row in table]
-    return "\n".join(lines)
-
-
 def side_by_side(tables: Mapping[str, Rows]) -> str:
     """What each single change of BCP does on every board."""
     facts = described()
@@ -292,7 +282,7 @@ def _records(trial: Trial) -> dict[int, Record]:
 
 
 def report() -> None:
-    """Write the tables of all boards, and that of one into the document of the recipe."""
+    """Write the tables of all boards, and that of single changes into the document of the recipe."""
     boards = described()["boards"]
     lines = [
         "# Which switches of the recipe help",
@@ -323,9 +313,7 @@ def report() -> None:
             lines += [f"Not trained yet: {', '.join(missing)}."]
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     text = PAGE.read_text(encoding="utf-8")
-    text = with_section(text, BEGIN, END, short_table(tables[described()["recipe_page"]]))
-    text = with_section(text, *CHANGES, side_by_side(tables))
-    PAGE.write_text(text, encoding="utf-8")
+    PAGE.write_text(with_section(text, *CHANGES, side_by_side(tables)), encoding="utf-8")
 
 
 def main() -> int:
