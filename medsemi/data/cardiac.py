@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medsemi.data.reducing import reduce_image, reduce_label, reduced_plane
 from medsemi.data.writing import write_nifti
 from medsemi.errors import DataError
 
@@ -103,7 +104,11 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def convert_scan(
-    paths: Sequence[Path], case_id: str, folder: Path, spacing: tuple[float, float]
+    paths: Sequence[Path],
+    case_id: str,
+    folder: Path,
+    spacing: tuple[float, float],
+    longest_side: int | None = None,
 ) -> tuple[int, ...]:
     """Convert one volume to images/<id>.nii.gz and labels/<id>.nii.gz, read back and compared.
 
@@ -111,7 +116,8 @@ def convert_scan(
         paths: as `find_scans` returns them.
         case_id: names the files.
         folder: where images/ and labels/ are.
-        spacing: edge of a pixel and distance of slices in mm, by assumption: the files hold none.
+        spacing: edge of a written pixel and distance of slices in mm, by assumption: the files hold none.
+        longest_side: slices with a longer one are reduced to so many pixels; None leaves all as they are.
 
     Returns:
         Shape (x, y, slice) of what was written. Origin and orientation were lost by the publishers; the
@@ -121,6 +127,9 @@ def convert_scan(
         DataError: the source cannot be used, or the written file differs from it.
     """
     image, label = read_scan(paths)
+    if longest_side is not None:
+        plane = reduced_plane((image.shape[1], image.shape[2]), longest_side)
+        image, label = reduce_image(image, plane), reduce_label(label, plane)
     affine = np.diag([-spacing[0], -spacing[0], spacing[1], 1.0])
     write_nifti(folder / "images" / f"{case_id}.nii.gz", np.ascontiguousarray(image.T), affine)
     write_nifti(folder / "labels" / f"{case_id}.nii.gz", np.ascontiguousarray(label.T), affine)

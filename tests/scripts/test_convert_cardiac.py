@@ -1,4 +1,4 @@
-"""Cardiac HDF5 files to NIfTI, against recorded hashes of the volumes."""
+"""Cardiac HDF5 files to NIfTI, against recorded hashes of the volumes and the set of the tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from types import ModuleType
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -98,3 +99,60 @@ def test_files_of_another_kind_are_refused(
     assert script.main([str(tmp_path), str(tmp_path / "out")]) == 2
     assert "patient041_frame01_slice_2.h5: no HDF5 file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def scan_file(folder: Path, shape: tuple[int, int, int]) -> Path:
+    """A volume (slice, y, x) of one gray with a ventricle of a quarter of each side."""
+    label = np.zeros(shape, np.uint8)
+    label[:, : shape[1] // 4, : shape[2] // 4] = 3
+    folder.mkdir()
+    with h5py.File(folder / "patient001_frame01.h5", "w") as file:
+        file["image"], file["label"] = np.full(shape, 0.25, np.float32), label
+    return folder
+
+
+def test_slices_are_reduced_and_the_spacing_is_that_of_the_result(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = scan_file(tmp_path / "source", (2, 24, 48))
+    options = ["--longest-side", "16", "--spacing", "2.8", "10"]
+    assert script.main([str(source), str(tmp_path), *options]) == 0
+    assert "patient001_frame01: 16 x 8 x 2 from one file" in capsys.readouterr().out
+    image = nibabel.load(tmp_path / "images" / "patient001_frame01.nii.gz")
+    label = nibabel.load(tmp_path / "labels" / "patient001_frame01.nii.gz")
+    assert (image.get_data_dtype(), label.get_data_dtype()) == (np.float32, np.uint8)
+    np.testing.assert_allclose(image.get_fdata(), 0.25)
+    classes = np.zeros((16, 8, 2))
+    classes[:4, :2] = 3
+    np.testing.assert_array_equal(label.get_fdata(), classes)
+    for written in (image, label):
+        np.testing.assert_allclose(written.affine, np.diag([-2.8, -2.8, 10, 1]))
+
+
+@pytest.mark.parametrize("pixels", ["0", "-128"])
+def test_a_longest_side_that_no_slice_has_is_refused(
+    script: ModuleType, pixels: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = scan_file(tmp_path / "source", (2, 24, 48))
+    assert script.main([str(source), str(tmp_path / "out"), "--longest-side", pixels]) == 2
+    assert capsys.readouterr().err == (
+        "--longest-side: give a number of pixels above 0, such as 128.\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_reduced_slices_are_those_of_the_tables(
+    script: ModuleType, shared: Path, source: Path, tmp_path: Path
+) -> None:
+    options = ["--longest-side", "128", "--spacing", "2.8", "10"]
+    assert script.main([str(source), str(tmp_path), *options]) == 0
+    for case in json.loads((source / "expected.json").read_text()):
+        image, label, table_image, table_label = (
+            nibabel.load(folder / kind / f"{case}.nii.gz")
+            for folder in (tmp_path, shared / "data" / "acdc_mini")
+            for kind in ("images", "labels")
+        )
+        np.testing.assert_array_equal(label.dataobj, table_label.dataobj)
+        # The set of the tables holds whole thousandths; float32 adds 3e-5 of one.
+        np.testing.assert_allclose(1000 * image.get_fdata(), table_image.dataobj, 0, 0.5001)
+        np.testing.assert_array_equal(image.affine, table_image.affine)
