@@ -11,7 +11,6 @@ and last convolution under `branchs.0`); its keys are renamed by that rule.
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +96,7 @@ def _read(source: str | Path | Mapping[str, object]) -> tuple[str, Mapping[str, 
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist; give the path of a checkpoint.") from None
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of other bytes torch also tells by KeyError, IndexError and more
         raise CheckpointError(
             f"{path} cannot be read as a file of weights only ({type(error).__name__}); "
             "download or convert it again."

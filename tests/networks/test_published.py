@@ -119,7 +119,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_published(VNet(filters=2), tmp_path / "absent.pth")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a checkpoint", b"PK\x03\x04 cut off", b"hello, a page of text", b"\x80\x020."],
+)
 def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "broken.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"broken\.pth cannot be read"):
