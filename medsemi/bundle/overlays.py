@@ -35,6 +35,17 @@ def bases(file: Path) -> list[list[str]]:
     return [[COMMON] if file.with_name(COMMON).exists() else []]
 
 
+def named_overlay(bundle: Path, name: str) -> Path:
+    """The file that a command means by `--overlay NAME`; it may be absent.
+
+    Args:
+        bundle: the folder with `configs`.
+        name: path of a file, or the name of a configuration of the bundle, with or without its ending.
+    """
+    inside = name if name.endswith((".yaml", ".json")) else f"{name}.yaml"
+    return Path(name) if Path(name).is_file() else bundle / "configs" / inside
+
+
 def misplaced_overlays(files: Sequence[Path]) -> list[Finding]:
     """Find the overlays that stand before a file that they lie on, and that it would undo.
 

@@ -15,6 +15,7 @@ import yaml
 
 from medsemi.atomic import make_writable
 from medsemi.bundle.merged import PLACES, settings_digest
+from medsemi.bundle.overlays import named_overlay
 from medsemi.data.manifest import Manifest, load_manifest
 from medsemi.errors import ConfigError, MedsemiError
 from medsemi.methods.registry import MethodEntry, find_method
@@ -149,9 +150,7 @@ class Plan:
         """
         configs = self.bundle / "configs"
         paths = [configs / f"{name}.yaml" for name in WORKFLOWS[workflow]]
-        for name in self.overlays:
-            inside = configs / (name if name.endswith((".yaml", ".json")) else f"{name}.yaml")
-            paths.append(Path(name) if Path(name).is_file() else inside)
+        paths += [named_overlay(self.bundle, name) for name in self.overlays]
         missing = [path for path in paths if not path.is_file()]
         if missing:
             raise ConfigError(f"{missing[0]} does not exist; check --bundle and --overlay.")
