@@ -16,7 +16,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Demo:
     output: Path
     seed: int
     console: Console = field(default_factory=Console)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def data(self) -> Path:
@@ -74,19 +76,34 @@ class Demo:
             *("--experiment_name", "demo", "--seed", str(self.seed), *options),
         ]
 
-    def start(self, stage: str, *options: str) -> subprocess.Popen[bytes]:
-        """Start a stage in the background; what it prints goes to a file."""
-        command = self.command(stage, *options)
+    def start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a command in the background; what it prints goes to a file of that name."""
         self.console.print(f"[dim]$ {' '.join(command[1:])}[/dim]", highlight=False, soft_wrap=True)
-        log = (self.output / f"{stage}.log").open("ab")
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
+        with (self.output / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
+        self.started.append(process)
+        return process
 
-    def finish(self, stage: str, process: subprocess.Popen[bytes]) -> None:
-        """Wait for a stage; if it failed, say where it tells why, and stop."""
+    def finish(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        """Wait for a command; if it failed, say where it tells why, and stop."""
         if process.wait() != 0:
-            self.console.print(f"{stage} failed; {self.output / f'{stage}.log'} tells why.")
+            self.console.print(f"{name} failed; {self.output / f'{name}.log'} tells why.")
             raise SystemExit(1)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Around commands that run side by side: none of them outlasts the block.
+
+        Where one failed or the demo is stopped, another one would hold its folder.
+        """
+        try:
+            yield
+        finally:
+            for process in self.started:
+                process.terminate()
+                process.wait()
+            self.started.clear()
 
 
 def make_data(demo: Demo) -> None:
@@ -117,24 +134,20 @@ def train(demo: Demo) -> None:
         BarColumn(),
         TextColumn("{task.completed}/{task.total} steps"),
     )
-    with Progress(*columns, TimeElapsedColumn(), console=demo.console) as progress:
-        bars: dict[str, TaskID] = {}
-        try:
-            for lane in lanes:
-                begin(demo, lane, running, bars, progress)
-            while running:
-                time.sleep(1)
-                for stage, (process, lane) in list(running.items()):
-                    progress.update(bars[stage], completed=steps_done(demo, stage))
-                    if process.poll() is not None:
-                        demo.finish(stage, process)
-                        progress.update(bars[stage], completed=STEPS[stage])
-                        del running[stage]
-                        begin(demo, lane, running, bars, progress)
-        finally:  # where one lane failed or the demo is stopped, the other must not hold its folder
-            for process, _ in running.values():
-                process.terminate()
-                process.wait()
+    progress = Progress(*columns, TimeElapsedColumn(), console=demo.console)
+    bars: dict[str, TaskID] = {}
+    with progress, demo.together():
+        for lane in lanes:
+            begin(demo, lane, running, bars, progress)
+        while running:
+            time.sleep(1)
+            for stage, (process, lane) in list(running.items()):
+                progress.update(bars[stage], completed=steps_done(demo, stage))
+                if process.poll() is not None:
+                    demo.finish(stage, process)
+                    progress.update(bars[stage], completed=STEPS[stage])
+                    del running[stage]
+                    begin(demo, lane, running, bars, progress)
 
 
 def begin(
@@ -148,19 +161,19 @@ def begin(
     if lane:
         stage = lane.pop(0)
         bars[stage] = progress.add_task(NAMES[stage], total=STEPS[stage])
-        running[stage] = (demo.start(stage), lane)
+        running[stage] = (demo.start(stage, demo.command(stage)), lane)
 
 
 def score(demo: Demo) -> None:
     """Score what was trained on the held-out phantoms."""
-    reason = ("--reason", "the table of the demo")
-    with demo.console.status("scoring on held-out phantoms"):
-        started = [
-            (stage, demo.start("evaluate", "--evaluated", stage, "--role", "test", *reason))
-            for stage in ("train", "supervised")
-        ]
-        for _, process in started:
-            demo.finish("evaluate", process)
+    options = ("--role", "test", "--reason", "the table of the demo", "--evaluated")
+    with demo.console.status("scoring on held-out phantoms"), demo.together():
+        started = {
+            name: demo.start(name, demo.command("evaluate", *options, stage))
+            for name, stage in (("evaluate_train", "train"), ("evaluate_supervised", "supervised"))
+        }
+        for name, process in started.items():
+            demo.finish(name, process)
 
 
 def make_archive(demo: Demo) -> None:
