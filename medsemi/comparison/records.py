@@ -136,23 +136,36 @@ def collect(plan: Plan, arm: Arm, tracked: Tracked) -> tuple[Record, StageRun] |
     Raises:
         DataError: if the run folders are of another manifest.
     """
+    here = _finished_here(plan, arm)
     common = {"manifest": plan.manifest.digest, "seed": str(arm.seed)}
-    missing = missing_workflows(plan, arm)
-    stages = []
-    for stage in arm.stages:
-        workflow = "method" if stage == arm.method else "method_pretrain"
-        run = None if workflow in missing else _of_this_split(plan, plan.folder(arm) / stage)
-        run = run or tracked.find(stage, common)
-        if run is None:
-            return None
-        stages.append(run)
-    folder = plan.evaluation(arm)
-    wanted = {**common, "evaluated": arm.method, "role": plan.role, "results": folder.name}
-    scored = None if "evaluate" in missing else _of_this_split(plan, folder)
-    scored = scored or tracked.find("evaluate", wanted)
+    wanted = {"evaluated": arm.method, "role": plan.role, "results": plan.evaluation(arm).name}
+    scored = here.get("evaluate") or tracked.find("evaluate", {**common, **wanted})
     if scored is None or not scored.scores:
         return None
+    # Several machines may have trained the arm: its scores are those of the training they are told with.
+    stages, training = list[StageRun](), scored.training
+    for stage in reversed(arm.stages):
+        run = here.get(stage)
+        if run is None or not run.is_of(training):
+            run = tracked.find(stage, common, training)
+        if run is None:
+            return None
+        training = training or run.training
+        stages.insert(0, run)
     return _record(plan, arm, stages, scored), scored
+
+
+def _finished_here(plan: Plan, arm: Arm) -> dict[str, StageRun]:
+    """The stages of an arm, and its evaluation, that the run folders hold."""
+    missing = missing_workflows(plan, arm)
+    folders = {stage: plan.folder(arm) / stage for stage in arm.stages}
+    workflows = dict.fromkeys(arm.stages, "method_pretrain") | {arm.method: "method"}
+    runs = {
+        name: _of_this_split(plan, folder)
+        for name, folder in {**folders, "evaluate": plan.evaluation(arm)}.items()
+        if workflows.get(name, name) not in missing
+    }
+    return {name: run for name, run in runs.items() if run is not None}
 
 
 def _of_this_split(plan: Plan, folder: Path) -> StageRun | None:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 METRICS = ("dice", "jaccard", "hd95_mm", "assd_mm")
 MISSED = "missed"  # 1 where the reference has the structure and the prediction has not
+TRAINING_TAG = "medsemi.training"  # the same for all stages of one training
 PICTURES = ("best", "median", "worst")
 # network -> case -> class -> metric -> value; None where it is not defined.
 Scores = dict[str, dict[str, dict[str, dict[str, float | None]]]]
@@ -44,6 +45,15 @@ class StageRun:
     history: list[Row]
     scores: Scores
     pictures: Mapping[str, bytes]
+
+    @property
+    def training(self) -> str:
+        """The identity of the training that it is a stage of; empty if the run tells none."""
+        return self.tags.get(TRAINING_TAG, "")
+
+    def is_of(self, training: str) -> bool:
+        """Whether it may be a stage of this training; see `Tracked.find`."""
+        return _is_of(training, self.tags)
 
 
 def from_folder(folder: Path) -> StageRun | None:
@@ -71,7 +81,9 @@ class Tracked:
         self.tracking_uri, self.experiment = tracking_uri, experiment
         self._reachable = not self._is_absent_file()
 
-    def find(self, stage: str, parameters: Mapping[str, str]) -> StageRun | None:
+    def find(
+        self, stage: str, parameters: Mapping[str, str], training: str = ""
+    ) -> StageRun | None:
         """The latest finished run of a stage; None if MLflow knows none, or not all of it.
 
         A server that does not answer, or files that were moved away from it, are no error.
@@ -79,18 +91,19 @@ class Tracked:
         Args:
             stage: of the tag `medsemi.stage`.
             parameters: that the run must have.
+            training: whose stage it must be; empty, and a run that does not tell, fit any.
         """
         if not self._reachable:
             return None
         try:
-            return self._find(stage, parameters)
+            return self._find(stage, parameters, training)
         except Exception as error:  # whatever a server, a proxy or a database raises
             self._reachable = False
             reason = " ".join(str(error).split())[:160]
             logger.warning("MLflow does not answer (%s); run folders are read instead.", reason)
             return None
 
-    def _find(self, stage: str, parameters: Mapping[str, str]) -> StageRun | None:
+    def _find(self, stage: str, parameters: Mapping[str, str], training: str) -> StageRun | None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
         from mlflow import MlflowClient  # noqa: PLC0415  (3 s to import)
@@ -101,15 +114,15 @@ class Tracked:
             return None
         asked = [f"params.`{name}` = '{value}'" for name, value in parameters.items()]
         asked += [f"tags.`medsemi.stage` = '{stage}'", "attributes.status = 'FINISHED'"]
-        runs = client.search_runs(
+        found = client.search_runs(
             [experiment.experiment_id],
             " and ".join(asked),
-            max_results=1,
             order_by=["attributes.start_time DESC"],
         )
-        if not runs:
+        run = next((run for run in found if _is_of(training, run.data.tags)), None)
+        if run is None:
             return None
-        run_id = runs[0].info.run_id
+        run_id = run.info.run_id
         with tempfile.TemporaryDirectory() as temporary:
             for artifact in client.list_artifacts(run_id):
                 # A folder is fetched as a whole: MLflow puts a file of one beside the others.
@@ -118,11 +131,15 @@ class Tracked:
             has = {path.name for path in Path(temporary).iterdir()}
             if (_SCORES if stage == "evaluate" else _HISTORY) not in has:
                 return None
-            return _read(Path(temporary), runs[0].data.tags)
+            return _read(Path(temporary), run.data.tags)
 
     def _is_absent_file(self) -> bool:
         path = self.tracking_uri.removeprefix("sqlite:///")
         return path != self.tracking_uri and not Path(path).is_file()
+
+
+def _is_of(training: str, tags: Mapping[str, str]) -> bool:
+    return not training or tags.get(TRAINING_TAG, training) == training
 
 
 def _read(folder: Path, tags: Mapping[str, str]) -> StageRun:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from medsemi.comparison.jobs import Arm, missing_workflows
+from medsemi.comparison.jobs import Arm, Plan, missing_workflows
 from medsemi.comparison.records import CurvePoint, collect, read_records
 from medsemi.comparison.run import known_records
-from medsemi.comparison.stage_runs import Tracked
+from medsemi.comparison.stage_runs import TRAINING_TAG, StageRun, Tracked, from_folder
 from medsemi.comparison.timing import elapsed, peak_memory
 from medsemi.errors import DataError
 from medsemi.training.history import Row
@@ -73,6 +75,61 @@ def test_a_record_adds_up_both_stages(arms, tmp_path: Path) -> None:
     assert set(record.scores["validation"]) == {"student", "teacher"}
     assert record.scores["validation"]["student"]["v1"]["organ"]["hd95_mm"] is None
     assert set(evaluation.pictures) == {"best", "median", "worst"}
+
+
+class Server:
+    """Runs of several machines, the latest first, as `Tracked` finds them."""
+
+    def __init__(self, *runs: tuple[str, StageRun]) -> None:
+        self.runs = runs
+
+    def find(self, stage: str, parameters: dict, training: str = "") -> StageRun | None:
+        return next((r for name, r in self.runs if name == stage and r.is_of(training)), None)
+
+
+def told_by(arms, plan: Plan, arm: Arm, training: str) -> dict[str, StageRun]:
+    """What a machine tells of an arm: each stage, and its evaluation."""
+    arms.write_arm(plan, arm)
+    folders = {stage: plan.folder(arm) / stage for stage in arm.stages}
+    folders["evaluate"] = plan.evaluation(arm)
+    runs = {name: from_folder(folder) for name, folder in folders.items()}
+    own = {TRAINING_TAG: training, "medsemi.device": training} if training else {}
+    return {name: replace(run, tags={**run.tags, **own}) for name, run in runs.items()}
+
+
+def test_scores_and_stages_of_a_record_are_of_one_training(arms, tmp_path: Path) -> None:
+    """Two machines train the same arm; the first one scores after the second one has trained."""
+    arm, plan = Arm("bcp", 0), arms.a_plan(tmp_path)
+    first, second, old = (
+        told_by(arms, replace(plan, output=tmp_path / name), arm, name) for name in ("A", "B", "")
+    )
+    scored, pretrained, trained = "evaluate", *arm.stages
+    stages = [(name, machine[name]) for machine in (second, first) for name in arm.stages]
+    record, evaluation = collect(plan, arm, Server((scored, first[scored]), *stages))
+    assert (record.machine, evaluation) == ("A", first[scored])
+    # The pre-training of another one does not stand in for one that is not there.
+    partly = Server((scored, first[scored]), *stages[:2], (trained, first[trained]))
+    assert collect(plan, arm, partly) is None
+    # Scores of an earlier version name no training: then the latest one, and all of that.
+    latest = Server((scored, old[scored]), stages[1], stages[2], stages[0])
+    record, _ = collect(plan, arm, latest)
+    assert record.machine == "B"
+    older = Server(*((name, old[name]) for name in (scored, pretrained, trained)))
+    assert collect(plan, arm, older)[0].machine == "a GPU"
+
+
+def test_a_training_of_this_machine_has_no_scores_of_another(arms, tmp_path: Path) -> None:
+    arm, plan = Arm("bcp", 0), arms.a_plan(tmp_path)
+    other = told_by(arms, replace(plan, output=tmp_path / "B"), arm, "B")
+    arms.write_arm(plan, arm)
+    for stage in arm.stages:
+        record = plan.folder(arm) / stage / "run.json"
+        tags = json.loads(record.read_text())["tags"]
+        record.write_text(json.dumps({"tags": {**tags, TRAINING_TAG: "ours"}}))
+    shutil.rmtree(plan.evaluation(arm))
+    assert collect(plan, arm, Server(("evaluate", other["evaluate"]))) is None
+    record, _ = collect(plan, arm, Server(*other.items()))
+    assert record.machine == "B"
 
 
 def test_records_of_both_roles_and_of_other_machines_gather(arms, tmp_path: Path) -> None:
