@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -265,7 +266,8 @@ def _line(board: Board, row: MethodRow) -> str:
     seeds, dice, hd95 = _scores(row)
     found = row.difference
     against = "–" if found is None else f"{found.mean:+.3f} [{_interval(found)}]"
-    steps, minutes = f"{row.steps.mean:.0f}", f"{row.seconds.mean / 60:.1f}"
+    steps, seconds = f"{row.steps.mean:.0f}", row.seconds.mean
+    minutes = "–" if math.isnan(seconds) else f"{seconds / 60:.1f}"
     return f"| {' | '.join([link, seeds, steps, dice, hd95, against, minutes])} |"
 
 

@@ -17,7 +17,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -184,7 +184,7 @@ def rows(board: str) -> Iterator[dict[str, str]]:
             "network": next(iter(records.values())).deployed,
             "Dice": f"{mean(means):.3f}" + (f" ± {stdev(means):.3f}" if len(means) > 1 else ""),
             "HD95 mm": f"{mean(mm for mm in far if not math.isnan(mm)):.1f}",
-            "minutes": f"{mean(r.seconds for r in records.values()) / 60:.0f}",
+            "minutes": _minutes(records.values()),
             "steps": str(next(iter(records.values())).steps),
             **_against(by_seed, base, shared, patients),
             "same minutes": _same_minutes(records, base, shared),
@@ -258,6 +258,11 @@ def _against(
         "against published": _told(found),
         "better": f"{found.better} of {found.patients}",
     }
+
+
+def _minutes(records: Iterable[Record]) -> str:
+    known = [record.seconds / 60 for record in records if record.seconds is not None]
+    return f"{mean(known):.0f}" if known else "-"
 
 
 def _same_minutes(

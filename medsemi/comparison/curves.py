@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 
 from medsemi.comparison.records import CurvePoint, Record
@@ -22,7 +23,7 @@ def draw_curves(records: Sequence[Record]) -> bytes:
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     FigureCanvasSVG(figure)
-    axes: Sequence[Callable[[CurvePoint], float]] = (lambda p: p.step, lambda p: p.seconds / 60)
+    axes: Sequence[Callable[[CurvePoint], float]] = (lambda p: p.step, _minutes)
     charts = zip(
         figure.subplots(1, 2, sharey=True), ("student steps", "minutes"), axes, strict=True
     )
@@ -51,3 +52,7 @@ def draw_curves(records: Sequence[Record]) -> bytes:
     with mpl.rc_context({"svg.hashsalt": "medsemi"}):
         figure.savefig(picture, format="svg", metadata={"Date": None})
     return picture.getvalue()
+
+
+def _minutes(point: CurvePoint) -> float:
+    return math.nan if point.seconds is None else point.seconds / 60

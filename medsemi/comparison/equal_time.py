@@ -22,7 +22,7 @@ class TimeRow:
 
     Attributes:
         method: its name.
-        seeds: trainings with a validation by then.
+        seeds: trainings with a validation by then; one whose time is unknown has none.
         seconds: of training until then; less where a training had ended before.
         steps: student steps at that validation.
         dice: validation Dice of the deployed network.
@@ -38,17 +38,17 @@ class TimeRow:
 
 
 def shortest(records: Sequence[Record]) -> float:
-    """The longest time that every training has reached, seconds; 0 without trainings."""
-    return min((record.seconds for record in records), default=0.0)
+    """The longest time that every training has reached whose time is known, seconds; 0 without any."""
+    return min((r.seconds for r in records if r.seconds is not None), default=0.0)
 
 
 def at_time(records: Sequence[Record], seconds: float) -> list[TimeRow]:
     """Read all methods off at `seconds` of training; a row per method, the twin first."""
     reached: dict[str, list[_Reached]] = {}
     for record in sorted(records, key=lambda r: (r.method != TWIN, r.method, r.seed)):
-        points = [point for point in record.curve if point.seconds <= seconds]
+        points = _until(record, seconds)
         found = reached.setdefault(record.method, [])
-        if points:
+        if points and record.seconds is not None:
             found.append(_Reached(record, points[-1], min(seconds, record.seconds)))
     twins = reached.get(TWIN, [])
     return [_row(method, found, twins) for method, found in reached.items()]
@@ -57,12 +57,16 @@ def at_time(records: Sequence[Record], seconds: float) -> list[TimeRow]:
 def gain_in_the_same_minutes(record: Record, other: Record) -> float | None:
     """Validation Dice of a training after the time that another one took, minus the other's at its end.
 
-    None where the two ran on different machines, or one had no validation by then.
+    None where the two ran on different machines, one had no validation by then, or a time is unknown.
     """
-    reached = [point.dice for point in record.curve if point.seconds <= other.seconds]
+    reached = [] if other.seconds is None else _until(record, other.seconds)
     if not reached or not other.curve or record.machine != other.machine:
         return None
-    return reached[-1] - other.curve[-1].dice
+    return reached[-1].dice - other.curve[-1].dice
+
+
+def _until(record: Record, seconds: float) -> list[CurvePoint]:
+    return [p for p in record.curve if p.seconds is not None and p.seconds <= seconds]
 
 
 @dataclass(frozen=True)

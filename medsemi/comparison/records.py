@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,12 @@ class CurvePoint:
 
     Attributes:
         step: student steps done, those of the pre-training included.
-        seconds: of training until then.
+        seconds: of training until then; None if those of the training are unknown.
         dice: mean over the validation cases.
     """
 
     step: int
-    seconds: float
+    seconds: float | None
     dice: float
 
 
@@ -45,7 +45,7 @@ class Record:
         method: name of the method.
         seed: of the training.
         steps: student steps, those of the pre-training included.
-        seconds: of training; see `elapsed`.
+        seconds: of training; None if `elapsed` cannot tell those of a stage.
         memory_mib: peak; None if no stage was long enough to report it.
         deployed: the network whose scores count.
         scores: role -> network -> case -> class -> metric -> value.
@@ -61,7 +61,7 @@ class Record:
     method: str
     seed: int
     steps: int
-    seconds: float
+    seconds: float | None
     memory_mib: float | None
     deployed: str
     scores: dict[str, Scores]
@@ -95,7 +95,8 @@ class Record:
     @property
     def training(self) -> tuple[object, ...]:
         """What no two trainings of an arm have in common."""
-        return self.steps, self.seconds, self.curve
+        # Of the curve its end alone: earlier versions read that of a pre-training off another network.
+        return self.steps, self.seconds, self.curve[-1:]
 
     def save(self, folder: Path) -> None:
         """Write the record; scores of the other role that an older one of this training holds are kept."""
@@ -142,7 +143,7 @@ def collect(plan: Plan, arm: Arm, tracked: Tracked) -> tuple[Record, StageRun] |
     scored = here.get("evaluate") or tracked.find("evaluate", {**common, **wanted})
     if scored is None or not scored.scores:
         return None
-    # Several machines may have trained the arm: its scores are those of the training they are told with.
+    # Several machines may have trained the arm; a record is of the training that was scored.
     stages, training = list[StageRun](), scored.training
     for stage in reversed(arm.stages):
         run = here.get(stage)
@@ -159,11 +160,11 @@ def _finished_here(plan: Plan, arm: Arm) -> dict[str, StageRun]:
     """The stages of an arm, and its evaluation, that the run folders hold."""
     missing = missing_workflows(plan, arm)
     folders = {stage: plan.folder(arm) / stage for stage in arm.stages}
-    workflows = dict.fromkeys(arm.stages, "method_pretrain") | {arm.method: "method"}
+    workflows = {arm.method: "method", "evaluate": "evaluate"}
     runs = {
         name: _of_this_split(plan, folder)
         for name, folder in {**folders, "evaluate": plan.evaluation(arm)}.items()
-        if workflows.get(name, name) not in missing
+        if workflows.get(name, "method_pretrain") not in missing
     }
     return {name: run for name, run in runs.items() if run is not None}
 
@@ -178,11 +179,11 @@ def _of_this_split(plan: Plan, folder: Path) -> StageRun | None:
 def _record(plan: Plan, arm: Arm, stages: list[StageRun], scored: StageRun) -> Record:
     deployed = scored.tags["medsemi.deployed"]
     steps, seconds, curve = 0, 0.0, list[CurvePoint]()
+    known = all(elapsed(run.history) for run in stages)
     for run in stages:
-        # A pre-training has one network, whatever the method deploys in the end.
-        network = deployed if run is stages[-1] else "student"
-        curve += _curve(run, network, steps, seconds)
-        done = elapsed(run.history)
+        network = deployed if run is stages[-1] else _deployed_before(run)
+        done = elapsed(run.history) if known else {}
+        curve += _curve(run, network, steps, {s: round(seconds + t, 3) for s, t in done.items()})
         steps += max((row.step for row in run.history), default=0)
         seconds += max(done.values(), default=0.0)
     memory = [m for m in (peak_memory(run.history) for run in stages) if m is not None]
@@ -190,7 +191,7 @@ def _record(plan: Plan, arm: Arm, stages: list[StageRun], scored: StageRun) -> R
         method=arm.method,
         seed=arm.seed,
         steps=steps,
-        seconds=round(seconds, 3),
+        seconds=round(seconds, 3) if known else None,
         memory_mib=max(memory, default=None),
         deployed=deployed,
         scores={plan.role: scored.scores},
@@ -204,12 +205,19 @@ def _record(plan: Plan, arm: Arm, stages: list[StageRun], scored: StageRun) -> R
     )
 
 
-def _curve(run: StageRun, network: str, steps: int, seconds: float) -> list[CurvePoint]:
-    done = elapsed(run.history)
+def _deployed_before(run: StageRun) -> str:
+    """What a pre-training hands on: the average of its weights if it has one, else its one network."""
+    averaged = any(row.name == "val/dice_average" for row in run.history)
+    return "average" if averaged else "student"
+
+
+def _curve(
+    run: StageRun, network: str, steps: int, seconds: Mapping[int, float]
+) -> list[CurvePoint]:
     return [
-        CurvePoint(steps + row.step, round(seconds + done[row.step], 3), row.value)
+        CurvePoint(steps + row.step, seconds.get(row.step), row.value)
         for row in run.history
-        if row.name == f"val/dice_{network}" and row.step in done
+        if row.name == f"val/dice_{network}"
     ]
 
 

@@ -151,6 +151,11 @@ def time_table(seconds: float, rows: Sequence[TimeRow]) -> Table:
         " that had ended by then counts with its end, as its minutes show. Differences are taken"
         " between trainings of one machine."
     )
+    if not all(row.seeds for row in rows):
+        note += (
+            " A method with 0 seeds had no validation by then, or its time cannot be told because every"
+            " step was validated."
+        )
     cells = tuple(
         (row.method, str(row.seeds), _spread(_minutes(row.seconds), 2), _spread(row.steps, 0),
          _spread(row.dice, 3), _spread(row.difference, 3, sign=True))

@@ -72,7 +72,7 @@ class MethodRow:
         scores: metric -> spread over seeds.
         missed: structures of all cases that the network did not find; NaN if unknown.
         steps: student steps.
-        seconds: of training.
+        seconds: of training; NaN if unknown.
         memory_mib: peak; NaN if unknown.
         difference: of Dice to the twin; None for the twin itself, or where they share no seed.
         p: of the difference, after Holm.
@@ -235,7 +235,7 @@ def _row(
         scores={m: _spread(values(group, role, m), patients) for m in METRICS},
         missed=Spread.of([n for n in (_missed(record, role) for record in group) if n is not None]),
         steps=Spread.of([record.steps for record in group]),
-        seconds=Spread.of([record.seconds for record in group]),
+        seconds=Spread.of([r.seconds for r in group if r.seconds is not None]),
         memory_mib=Spread.of([r.memory_mib for r in group if r.memory_mib is not None]),
         difference=difference,
         p=p,

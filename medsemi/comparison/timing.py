@@ -23,14 +23,14 @@ def elapsed(history: Sequence[Row]) -> dict[int, float]:
         history: of one stage, with a row `loss` per step, and rows `val/...` of the steps that were scored.
 
     Returns:
-        Step -> seconds, ascending; empty without two reported steps.
+        Step -> seconds, ascending; empty where they are unknown: without two reported steps, or if every
+        step was validated, so that each gap holds a validation.
     """
     times = {row.step: row.unix_seconds for row in history if row.name == "loss"}
     scored = {row.step for row in history if row.name.startswith("val/")}
     steps = sorted(times)
     gaps = {a: times[b] - times[a] for a, b in pairwise(steps)}
-    unscored = [gap for step, gap in gaps.items() if step not in scored]
-    usual = _typical(unscored or list(gaps.values()))
+    usual = _typical([gap for step, gap in gaps.items() if step not in scored])
     if usual <= 0:
         return {}
     seconds, total = {}, 0.0

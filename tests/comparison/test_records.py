@@ -46,6 +46,19 @@ def test_the_time_of_a_validation_is_cut_out_however_short_it_is() -> None:
     assert elapsed(rows)[20] == 20.0
 
 
+def test_the_time_of_steps_that_were_all_validated_is_unknown() -> None:
+    """40 steps of 1 s, each followed by 9 s of validation: 40 s that nobody can tell."""
+    rows = [
+        row
+        for step in range(1, 41)
+        for row in (
+            Row(step, "loss", 1.0, 10.0 * step),
+            Row(step, "val/dice_student", 0.5, 10.0 * step + 9),
+        )
+    ]
+    assert elapsed(rows) == {}
+
+
 def test_a_step_that_is_reported_twice_counts_once() -> None:
     rows = [*losses(10, 12, 14), Row(3, "loss", 1.0, 20.0), Row(4, "loss", 1.0, 22.0)]
     assert elapsed(rows) == {1: 2, 2: 4, 3: pytest.approx(12), 4: pytest.approx(14)}
@@ -75,6 +88,31 @@ def test_a_record_adds_up_both_stages(arms, tmp_path: Path) -> None:
     assert set(record.scores["validation"]) == {"student", "teacher"}
     assert record.scores["validation"]["student"]["v1"]["organ"]["hd95_mm"] is None
     assert set(evaluation.pictures) == {"best", "median", "worst"}
+
+
+def test_the_curve_of_a_pretraining_is_that_of_the_network_it_deploys(arms, tmp_path: Path) -> None:
+    plan, arm = arms.a_plan(tmp_path), Arm("bcp", 0)
+    arms.write_arm(plan, arm)
+    with (plan.folder(arm) / arm.stages[0] / "history.csv").open("a") as file:
+        file.write("10,val/dice_average,0.7,110.6\n")
+    record, _ = collect(plan, arm, Tracked(plan.tracking, plan.experiment))
+    assert record.curve == (CurvePoint(10, 10.0, 0.7), CurvePoint(20, 20.0, 0.5))
+
+
+@pytest.mark.parametrize("stage", ["bcp_pretrain", "bcp"])
+def test_a_record_has_no_seconds_where_those_of_a_stage_are_unknown(
+    arms, tmp_path: Path, stage: str
+) -> None:
+    plan, arm = arms.a_plan(tmp_path), Arm("bcp", 0)
+    arms.write_arm(plan, arm)
+    with (plan.folder(arm) / stage / "history.csv").open("a") as file:
+        file.writelines(f"{step},val/dice_student,0.5,{step + 100}.5\n" for step in range(1, 10))
+    record, _ = collect(plan, arm, Tracked(plan.tracking, plan.experiment))
+    assert (record.steps, record.seconds) == (20, None)
+    assert {point.step for point in record.curve} >= {10, 20}
+    assert {point.seconds for point in record.curve} == {None}
+    record.save(tmp_path / "records")
+    assert read_records([tmp_path / "records"]) == [record]
 
 
 class Server:

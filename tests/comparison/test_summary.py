@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from medsemi.comparison.equal_time import at_time, shortest
-from medsemi.comparison.report import scores_table
+from medsemi.comparison.curves import draw_curves
+from medsemi.comparison.equal_time import at_time, gain_in_the_same_minutes, shortest
+from medsemi.comparison.report import scores_table, time_table
 from medsemi.comparison.summary import (
     Spread,
     Summary,
@@ -162,6 +163,26 @@ def test_equal_time_reads_the_last_validation_until_then(records) -> None:
     assert (twin.seconds.mean, bcp.seconds.mean, bcp.steps.mean) == (3.0, 10.0, 10)
     assert bcp.difference.mean == pytest.approx(0.81 / 3 - 0.71)
     assert math.isnan(twin.difference.mean)
+
+
+def test_a_training_whose_time_is_unknown_is_not_compared_by_the_clock(records) -> None:
+    unknown = [
+        replace(r, seconds=None, curve=tuple(replace(p, seconds=None) for p in r.curve))
+        if r.method == "bcp"
+        else r
+        for r in records
+    ]
+    assert shortest(unknown) == 3.0
+    _, bcp, fixmatch = at_time(unknown, 3.0)
+    assert (bcp.seeds, fixmatch.seeds) == (0, 3)
+    assert "its time cannot be told" in time_table(3.0, [bcp, fixmatch]).note
+    assert "its time cannot be told" not in time_table(3.0, [fixmatch]).note
+    of_bcp = next(r for r in unknown if r.method == "bcp")
+    assert gain_in_the_same_minutes(of_bcp, records[0]) is None
+    assert gain_in_the_same_minutes(records[0], of_bcp) is None
+    rows = summarize(unknown, "validation", PATIENT_OF).rows
+    assert [math.isnan(row.seconds.mean) for row in rows] == [False, True, False]
+    assert draw_curves(unknown)
 
 
 def test_the_clock_compares_trainings_of_one_machine(records) -> None:
