@@ -169,18 +169,19 @@ def _case(case: Case) -> dict[str, Any]:
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
     """Tells on a terminal how many files have been looked at."""
-    from rich.console import Console
+    from medsemi.cli.screen import Screen
 
-    with Console(file=sys.stderr).status("looking at files") as status:
+    with Screen(file=sys.stderr).status("looking at files") as status:
         yield lambda count: status.update(f"looking at files: {count}")
 
 
 def _print_table(scan: Scan) -> None:
-    from rich.console import Console
     from rich.text import Text
 
+    from medsemi.cli.screen import Screen
+
     width = None if sys.stdout.isatty() else PIPED_WIDTH
-    screen = Console(highlight=False, emoji=False, width=width)
+    screen = Screen(highlight=False, emoji=False, width=width)
     if scan.cases:
         screen.print(_table(scan.cases))
     for case in scan.cases:

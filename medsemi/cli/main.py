@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 
 from medsemi import __version__
+from medsemi.cli.streams import silence
 from medsemi.errors import MedsemiError
 from medsemi.prediction.codes import DISCLAIMER, RunStopped
 
-INTERRUPTED = 130
+UNWRITABLE, INTERRUPTED = 4, 130
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,11 +45,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line; None takes those of the process.
 
     Returns:
-        The exit code: 0 all well, 1 usage or model error, 2 part of the cases failed, 3 all did,
-        4 the output folder is in use, not writable or too full, 130 interrupted.
+        The exit code: 0 all well, or the reader of a pipe has seen enough; 1 usage or model error,
+        2 part of the cases failed, 3 all did, 4 the output folder is in use, or there or on standard
+        output nothing can be written, 130 interrupted.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a name may have signs that a terminal lacks
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()  # at the end of the process an error would be told by Python
+    except BrokenPipeError:
+        silence(sys.stdout)
+        return 0
+    except OSError as error:
+        silence(sys.stdout)
+        place, reason = error.filename or "the output", error.strerror or error
+        print(f"medsemi: {place}: {reason}; make room, or choose another place.", file=sys.stderr)
+        return UNWRITABLE
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         given = build_parser().parse_args(arguments)
     except SystemExit as stop:
@@ -62,10 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MedsemiError as error:
         print(f"medsemi: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader of a pipe, such as `head`, has seen enough.
-        sys.stderr.close()
-        return 0
     except KeyboardInterrupt:
         print("medsemi: interrupted", file=sys.stderr)
         return INTERRUPTED

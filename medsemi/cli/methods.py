@@ -35,8 +35,9 @@ def run(given: argparse.Namespace) -> int:
 
         print(json.dumps([asdict(entry) for entry in METHODS], indent=1))
         return 0
-    from rich.console import Console
     from rich.table import Table
+
+    from medsemi.cli.screen import Screen
 
     table = Table(box=None)
     table.add_column("method", no_wrap=True)
@@ -45,5 +46,5 @@ def run(given: argparse.Namespace) -> int:
     for entry in METHODS:
         dims = ", ".join(f"{axes}D" for axes in entry.dims)
         table.add_row(entry.name, entry.summary, f"{entry.cost:.1f}", dims, entry.paper)
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+    Screen(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
     return 0

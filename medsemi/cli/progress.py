@@ -5,15 +5,13 @@ Findings go to standard output, the bars to standard error. Piped, there are no 
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
-from rich.console import Console as Screen
 from rich.progress import (
     BarColumn,
     Progress,
@@ -26,6 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from medsemi.cli.inspect import printable
+from medsemi.cli.screen import Screen
+from medsemi.cli.streams import Unread
 from medsemi.prediction.console import Console
 
 _STYLES = {"S": "dim", "R": "yellow", "U": "yellow", "W": "cyan", "E": "red", "d": "green"}
@@ -36,41 +36,6 @@ _ROWS = {
     "failed": "failed",
     "skipped": "skipped",
 }
-
-
-class Unread:
-    """A stream that falls silent once nobody takes what it is given: a closed pipe, a full disk.
-
-    A run goes on without those who watched it; its folder says the same.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (whatever a stream has)
-        """What else a stream has."""
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        """Write, or drop."""
-        with self._silenced():
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush, or drop what waits."""
-        with self._silenced():
-            self._stream.flush()
-
-    @contextmanager
-    def _silenced(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError:
-            # What the stream still holds is written at the end of the process at the latest.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
 
 
 class Terminal:

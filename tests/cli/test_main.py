@@ -1,0 +1,51 @@
+"""The end of a command whose output nobody takes: a closed pipe, a full disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FULL = Path("/dev/full")
+
+
+def ended(stdout: int, *arguments: object) -> tuple[int, str]:
+    """Exit code and standard error of a command that writes there."""
+    command = [sys.executable, "-m", "medsemi", *map(str, arguments)]
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["methods"], ["methods", "--json"], ["--help"]])
+def test_a_reader_that_has_seen_enough_is_no_error(arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        assert ended(write, *arguments) == (0, "")
+    finally:
+        os.close(write)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["methods"], ["methods", "--json"]])
+def test_output_that_finds_no_room_is_one_sentence(arguments: list[str]) -> None:
+    with FULL.open("w") as full:
+        code, told = ended(full.fileno(), *arguments)
+    assert code == 4
+    assert (
+        told
+        == "medsemi: the output: No space left on device; make room, or choose another place.\n"
+    )
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+def test_a_list_of_cases_that_finds_no_room_is_one_sentence(shared: Path) -> None:
+    scan = shared / "data" / "dicom" / "nifti" / "uncompressed.nii"
+    with FULL.open("w") as full:
+        assert ended(full.fileno(), "inspect", scan, "--json")[0] == 4
+        code, told = ended(full.fileno(), "inspect", scan)
+    assert code == 4
+    assert told.count("\n") == 1
