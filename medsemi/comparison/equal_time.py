@@ -8,6 +8,7 @@ method with costly steps is shown somewhat worse here than it could be; by how m
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,11 +23,12 @@ class TimeRow:
 
     Attributes:
         method: its name.
-        seeds: trainings with a validation by then; one whose time is unknown has none.
+        seeds: trainings with a validation by then.
         seconds: of training until then; less where a training had ended before.
         steps: student steps at that validation.
         dice: validation Dice of the deployed network.
         difference: to the twin with the same seeds and machine; NaN for the twin, or without it.
+        untimed: trainings whose time is unknown, so that they are left out.
     """
 
     method: str
@@ -35,6 +37,7 @@ class TimeRow:
     steps: Spread
     dice: Spread
     difference: Spread
+    untimed: int
 
 
 def shortest(records: Sequence[Record]) -> float:
@@ -51,7 +54,8 @@ def at_time(records: Sequence[Record], seconds: float) -> list[TimeRow]:
         if points and record.seconds is not None:
             found.append(_Reached(record, points[-1], min(seconds, record.seconds)))
     twins = reached.get(TWIN, [])
-    return [_row(method, found, twins) for method, found in reached.items()]
+    untimed = Counter(record.method for record in records if record.seconds is None)
+    return [_row(method, found, twins, untimed[method]) for method, found in reached.items()]
 
 
 def gain_in_the_same_minutes(record: Record, other: Record) -> float | None:
@@ -81,7 +85,9 @@ class _Reached:
         return self.record.seed, self.record.machine
 
 
-def _row(method: str, found: Sequence[_Reached], twins: Sequence[_Reached]) -> TimeRow:
+def _row(
+    method: str, found: Sequence[_Reached], twins: Sequence[_Reached], untimed: int
+) -> TimeRow:
     of_twin = {one.alike: one.point.dice for one in twins}
     gains = [one.point.dice - of_twin[one.alike] for one in found if one.alike in of_twin]
     none = Spread(math.nan, math.nan)
@@ -92,4 +98,5 @@ def _row(method: str, found: Sequence[_Reached], twins: Sequence[_Reached]) -> T
         Spread.of([one.point.step for one in found]),
         Spread.of([one.point.dice for one in found]),
         none if method == TWIN else Spread.of(gains),
+        untimed,
     )

@@ -151,11 +151,9 @@ def time_table(seconds: float, rows: Sequence[TimeRow]) -> Table:
         " that had ended by then counts with its end, as its minutes show. Differences are taken"
         " between trainings of one machine."
     )
-    if not all(row.seeds for row in rows):
-        note += (
-            " A method with 0 seeds had no validation by then, or its time cannot be told because every"
-            " step was validated."
-        )
+    untimed = [f"{row.untimed} of {row.method}" for row in rows if row.untimed]
+    if untimed:
+        note += f" Left out are {', '.join(untimed)}: their time cannot be told, see val_interval."
     cells = tuple(
         (row.method, str(row.seeds), _spread(_minutes(row.seconds), 2), _spread(row.steps, 0),
          _spread(row.dice, 3), _spread(row.difference, 3, sign=True))

@@ -175,8 +175,8 @@ def test_a_training_whose_time_is_unknown_is_not_compared_by_the_clock(records) 
     assert shortest(unknown) == 3.0
     _, bcp, fixmatch = at_time(unknown, 3.0)
     assert (bcp.seeds, fixmatch.seeds) == (0, 3)
-    assert "its time cannot be told" in time_table(3.0, [bcp, fixmatch]).note
-    assert "its time cannot be told" not in time_table(3.0, [fixmatch]).note
+    assert "Left out are 3 of bcp: their time cannot" in time_table(3.0, [bcp, fixmatch]).note
+    assert "Left out" not in time_table(3.0, [fixmatch]).note
     of_bcp = next(r for r in unknown if r.method == "bcp")
     assert gain_in_the_same_minutes(of_bcp, records[0]) is None
     assert gain_in_the_same_minutes(records[0], of_bcp) is None
