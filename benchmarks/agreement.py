@@ -24,6 +24,7 @@ import numpy as np
 from scipy.stats import bootstrap, spearmanr
 
 from medsemi.data.manifest import Manifest, load_manifest
+from medsemi.evaluation.metrics import score_case
 
 COVERAGES = (1.0, 0.75, 0.5, 0.25)
 
@@ -44,14 +45,16 @@ def scores(manifest: Manifest, dataset: Path, out: Path) -> list[tuple[str, floa
         folder = out / "cases" / name
         record = json.loads((folder / "case.json").read_text())
         agreement = [value for value in record["agreement"].values() if value is not None]
-        predicted = np.asarray(nibabel.load(folder / "seg.nii.gz").dataobj)
-        reference = np.asarray(nibabel.load(dataset / case.label).dataobj)
-        dice = [
-            2 * ((predicted == k) & (reference == k)).sum()
-            / max((predicted == k).sum() + (reference == k).sum(), 1)
-            for k in manifest.classes
-            if k
-        ]  # fmt: skip
+        predicted, reference = (
+            nibabel.load(path) for path in (folder / "seg.nii.gz", dataset / case.label)
+        )
+        scored = score_case(
+            np.asarray(predicted.dataobj),
+            np.asarray(reference.dataobj),
+            manifest.classes,
+            reference.header.get_zooms(),
+        )
+        dice = [structure.dice for structure in scored.values()]
         found.append((case.case_id, min(agreement, default=0.0), float(np.mean(dice))))
     return found
 
