@@ -31,7 +31,6 @@ CELL = (1.62, 1.36)
 TILE = 0.96
 BOX = (0.92, 0.56)
 LOSS_WIDTH = 1.22
-CAPTION = 0.3
 INSET = 0.08  # of the end of an edge from a corner
 APART = 0.15  # between the ends of two edges
 MARGIN, LEGEND = 0.1, 0.34

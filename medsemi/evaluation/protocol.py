@@ -20,6 +20,10 @@ class WindowInference(Inferer):
     average probabilities. Both are offered, the result is probabilities in either case. Axes
     shorter than the window are padded with zeros on both sides and cut back.
 
+    With `window` and `stride` alone this is the published protocol, which takes windows of
+    (112, 112, 80) with strides (18, 18, 4) for the left atrium and of (96, 96, 96) with
+    (16, 16, 4) for the pancreas; `labels_from` follows.
+
     It serves as the `inferer` of MONAI's evaluators; a `MetaTensor` gives a `MetaTensor`, so that
     `Invertd` can bring the result back to the grid of the file.
 
@@ -100,22 +104,6 @@ class WindowInference(Inferer):
         if not isinstance(stitched, Tensor):
             raise TypeError(f"the network returned {type(stitched).__name__}; return logits only.")
         return stitched
-
-
-def published_protocol(window: Sequence[int], strides: Sequence[int]) -> WindowInference:
-    """Inference as in the published results: plain mean of probabilities, one window at a time.
-
-    The published settings are window (112, 112, 80) with strides (18, 18, 4) for the left atrium
-    and (96, 96, 96) with (16, 16, 4) for the pancreas.
-
-    Args:
-        window: size of the window along each axis, in voxels.
-        strides: step between windows along each axis, in voxels.
-
-    Returns:
-        The inference; follow it with `labels_from`.
-    """
-    return WindowInference(window, strides, average="probability", weighting="constant")
 
 
 def labels_from(probabilities: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from monai.engines import SupervisedEvaluator
 from torch import Tensor, nn
 
 from medsemi.errors import ConfigError
-from medsemi.evaluation.protocol import WindowInference, labels_from, published_protocol
+from medsemi.evaluation.protocol import WindowInference, labels_from
 
 
 class LocalNetwork(nn.Module):
@@ -51,9 +51,7 @@ def test_scores_and_labels_equal_the_published_ones(
         volume = torch.from_numpy(stored[f"{name}/volume"]).float()[None, None]
         score, label = stored[f"{name}/score"], stored[f"{name}/label"]
     strides = (stride_xy, stride_xy, stride_z)
-    inference = published_protocol(window, strides)
-    if windows_per_batch > 1:
-        inference = WindowInference(window, strides, windows_per_batch=windows_per_batch)
+    inference = WindowInference(window, strides, windows_per_batch=windows_per_batch)
     probabilities = inference(volume, LocalNetwork())
     assert probabilities.shape == (1, 2, *score.shape)
     np.testing.assert_allclose(probabilities[0, 1], score, atol=1e-5, rtol=0)
@@ -69,7 +67,7 @@ def test_geometry_of_the_left_atrium_equals_the_published_one(golden: Path) -> N
         mean, foreground, *corners = stored["la_geometry/score_checks"].tolist()
     x, y, z = torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij")
     volume = (((x + y + z) % 17) / 17 - 0.4)[None, None]
-    inference = published_protocol(window, (stride_xy, stride_xy, stride_z))
+    inference = WindowInference(window, (stride_xy, stride_xy, stride_z))
     score = inference(volume, LocalNetwork())[0, 1]
     assert score.double().mean().item() == pytest.approx(mean, abs=1e-5)
     assert int((score > 0.5).sum()) == pytest.approx(foreground, abs=5)
@@ -84,7 +82,7 @@ def test_windows_start_where_the_published_ones_do(golden: Path) -> None:
         length, window, stride = (int(part[1:]) for part in name.split("_"))
         network = Count()
         ramp = torch.arange(float(length)).view(1, 1, length, 1)
-        published_protocol((window, 1), (stride, 1))(ramp, network)
+        WindowInference((window, 1), (stride, 1))(ramp, network)
         assert [int(seen[0, 0, 0]) for seen in network.windows] == starts
 
 
