@@ -25,6 +25,9 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
 
+from medsemi.comparison.jobs import shard
+from medsemi.errors import ConfigError
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "bundles" / "left_atrium_mri_bcp" / "configs"
 SEEDS = (1337, 2024)
@@ -264,11 +267,14 @@ def main() -> None:
     parser.add_argument("--shard", default="0/1", help="I/N: take every N-th training, from I")
     parser.add_argument("--report", action="store_true", help="only write the tables")
     given = parser.parse_args()
-    index, count = (int(part) for part in given.shard.split("/"))
     if not given.report:
         if given.dataset is None:
             parser.error("--dataset is needed to train")
-        for arm in list(arms())[index::count]:
+        try:
+            mine = shard(list(arms()), given.shard)
+        except ConfigError as error:
+            parser.error(str(error))
+        for arm in mine:
             train(arm, given.dataset.resolve(), given.runs.resolve())
             evaluate(arm, given.dataset.resolve(), given.runs.resolve())
     report(given.runs, Path(__file__).with_name("left_atrium_small.md"))

@@ -24,7 +24,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,16 @@ import yaml
 from ignite.engine import Events
 from monai.networks.nets import UNet
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, NormalizeIntensityd
-from root_canal_report import row_settings, write_report
+from root_canal_report import row_settings, total, write_report
 from torch import nn
 
 from medsemi.atomic import write_atomically
+from medsemi.comparison.jobs import shard
 from medsemi.data.manifest import Manifest, load_manifest
 from medsemi.data.root_canal_phantom import make_root_canal_phantoms
 from medsemi.data.streams import StepStream
 from medsemi.data.volumes import Volume, VolumeStore
+from medsemi.errors import ConfigError
 from medsemi.evaluation.extra_metrics import extra_metrics, score_extra
 from medsemi.evaluation.metrics import score_case
 from medsemi.evaluation.protocol import WindowInference, labels_from
@@ -62,6 +64,8 @@ from medsemi.training.trainer import SemiSupervisedTrainer
 
 HERE = Path(__file__).parent
 Settings = dict[str, Any]
+# Of a stage, wall and CPU; None where they are unknown.
+Seconds = dict[str, float | None]
 METHODS: dict[str, Callable[..., Method]] = {
     "supervised": Supervised,
     "mean_teacher": MeanTeacher,
@@ -177,10 +181,11 @@ def new_method(stage: Settings, common: Settings, steps: int, *networks: nn.Modu
 
 def train_stage(
     method: Method, steps: int, seed: int, common: Settings, data: Data, folder: Path, purpose: str
-) -> dict[str, float]:
+) -> Seconds:
     """Train, or continue, or load what was trained; returns seconds of all its steps.
 
-    Time is measured over the steps of this process and, where it continues another one, taken for all.
+    Time is measured over the steps of this process and, where it continues another one, taken for all;
+    it is unknown where that one had done them all.
     """
     timing = folder / "timing.json"
     if timing.is_file():
@@ -218,17 +223,17 @@ def train_stage(
     )
     wall, cpu = time.perf_counter(), time.process_time()
     trainer.run()
-    part = steps / max(len(begun), 1)
-    spent = {
-        "seconds": (time.perf_counter() - wall) * part,
-        "cpu_seconds": (time.process_time() - cpu) * part,
+    measured = {
+        "seconds": time.perf_counter() - wall,
+        "cpu_seconds": time.process_time() - cpu,
     }
+    spent = {n: s * steps / len(begun) if begun else None for n, s in measured.items()}
     with write_atomically(timing) as temporary:
         temporary.write_text(json.dumps(spent))
     return spent
 
 
-def run(training: Training, data: Data, runs: Path) -> tuple[Method, dict[str, dict[str, float]]]:
+def run(training: Training, data: Data, runs: Path) -> tuple[Method, dict[str, Seconds]]:
     """Train stage 0, or take the one of another row, and then the method; returns times by stage."""
     common, row, start = (training.settings[key] for key in ("common", "row", "start"))
     scale, seed = runs / f"{training.scale}-{digest(common)}", training.seed
@@ -286,10 +291,15 @@ def score(method: Method, data: Data, common: Settings) -> dict[str, dict[str, l
     return found
 
 
+def rounded(spent: Seconds) -> Seconds:
+    """Tenths of a second."""
+    return {clock: None if s is None else round(s, 1) for clock, s in spent.items()}
+
+
 def write_record(
     training: Training,
     method: Method,
-    times: Mapping[str, Mapping[str, float]],
+    times: Mapping[str, Seconds],
     scores: Mapping[str, object],
     data: Data,
     records: Path,
@@ -303,7 +313,7 @@ def write_record(
         "scale": training.scale,
         "steps": common["start_steps"]
         + (common["steps"] if training.settings["row"]["method"] else 0),
-        "times": {k: {n: round(s, 1) for n, s in t.items()} for k, t in times.items()},
+        "times": {stage: rounded(spent) for stage, spent in times.items()},
         "deployed": deployed,
         "cases": [volume.case_id for volume in data.validation],
         "scores": scores,
@@ -319,13 +329,14 @@ def write_record(
         temporary.write_text(json.dumps(record) + "\n")
 
 
-def mine(shard: str, all_of_them: Sequence[Training]) -> Iterator[Training]:
-    """The trainings of one shard; a seed stays in one, so that no two train its stage 0 at once."""
-    index, count = (int(part) for part in shard.split("/"))
-    seeds = sorted({training.seed for training in all_of_them})
-    for training in all_of_them:
-        if seeds.index(training.seed) % count == index:
-            yield training
+def mine(part: str, all_of_them: Sequence[Training]) -> list[Training]:
+    """The trainings of one shard; a seed stays in one, so that no two train its stage 0 at once.
+
+    Raises:
+        ConfigError: if `part` is not I/N.
+    """
+    seeds = shard(sorted({training.seed for training in all_of_them}), part)
+    return [training for training in all_of_them if training.seed in seeds]
 
 
 def work(training: Training) -> float:
@@ -360,16 +371,19 @@ def arguments() -> argparse.Namespace:
         parser.error(f"there is no scale {given.scale}; take {', '.join(given.plan['scales'])}")
     if given.runs is None and not given.report:
         parser.error("--runs is needed to train")
+    try:
+        mine(given.shard, [])
+    except ConfigError as error:
+        parser.error(str(error))
     return given
 
 
-def told(
-    training: Training, times: Mapping[str, Mapping[str, float]], scores: Mapping[str, Any]
-) -> str:
+def told(training: Training, times: Mapping[str, Seconds], scores: Mapping[str, Any]) -> str:
     """One line about a finished training."""
-    seconds = sum(stage["seconds"] for stage in times.values())
+    seconds = total([spent["seconds"] for spent in times.values()])
     dice = ", ".join(f"{name} {np.mean(metrics['dice']):.3f}" for name, metrics in scores.items())
-    return f"row {training.row}, seed {training.seed}: {seconds:.0f} s, Dice {dice}"
+    took = "-" if seconds is None else f"{seconds:.0f} s"
+    return f"row {training.row}, seed {training.seed}: {took}, Dice {dice}"
 
 
 def main() -> None:

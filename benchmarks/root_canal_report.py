@@ -166,14 +166,23 @@ def canals(group: Sequence[Record], network: str | None = None) -> str:
     return f"{found:.1f}, {followed:.1f} of {every:.0f}"
 
 
+def total(seconds: Sequence[float | None]) -> float | None:
+    """The sum over stages; None if one is unknown."""
+    known = [one for one in seconds if one is not None]
+    return sum(known) if len(known) == len(seconds) else None
+
+
+def minutes(group: Sequence[Record], clock: str) -> str:
+    """Mean over the trainings whose time is known."""
+    times = [total([stage[clock] for stage in r["times"].values()]) for r in group]
+    known = [seconds for seconds in times if seconds is not None]
+    return f"{np.mean(known) / 60:.1f}" if known else "-"
+
+
 def overview(row: str, plan: Mapping[str, Any], group: Sequence[Record]) -> dict[str, str]:
     """One row of the first table."""
     dice = values(group, "dice")
     spread = f", {np.nanmean(dice, axis=1).std(ddof=1):.3f}" if len(group) > 1 else ""
-    times = [
-        [sum(s[k] for s in r["times"].values()) for r in group] for k in ("cpu_seconds", "seconds")
-    ]
-    cpu, wall = (np.mean(seconds) / 60 for seconds in times)
     return {
         "row": row,
         "what": plan["rows"][row]["tests"],
@@ -183,8 +192,8 @@ def overview(row: str, plan: Mapping[str, Any], group: Sequence[Record]) -> dict
         "clDice": mean_sd(values(group, "centerline_dice")),
         "canals": canals(group),
         "false": f"{np.nanmean(values(group, 'false_canals')):.1f}",
-        "CPU": f"{cpu:.1f}",
-        "wall": f"{wall:.1f}",
+        "CPU": minutes(group, "cpu_seconds"),
+        "wall": minutes(group, "seconds"),
     }
 
 

@@ -55,3 +55,18 @@ def test_a_report_without_trainings_keeps_what_is_written(
     benchmark.report(tmp_path / "no_runs", tmp_path / "table.md")
 
     assert json.loads((tmp_path / "table.json").read_text()) == json.loads(written)
+
+
+def test_a_shard_that_is_none_is_refused(
+    benchmark: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(benchmark, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(benchmark, "report", lambda *_: pytest.fail("reported"))
+    command = ["x", "--dataset", str(tmp_path), "--runs", str(tmp_path), "--shard", "2/2"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):
+        benchmark.main()
+    assert "--shard is '2/2'; give I/N" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -61,6 +62,63 @@ def test_shards_share_the_work_and_keep_a_seed_together(ablation: ModuleType) ->
     assert {t.seed for t in parts[0]}.isdisjoint(t.seed for t in parts[1])
     many = [list(ablation.mine(f"{i}/4", every)) for i in range(4)]
     assert [{t.seed for t in part} for part in many] == [{0}, {1}, {2}, set()]
+
+
+@pytest.mark.parametrize("part", ["2/2", "one", "0/0"])
+def test_a_shard_that_is_none_is_refused(
+    ablation: ModuleType,
+    part: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "--runs", str(tmp_path), "--shard", part])
+    with pytest.raises(SystemExit):
+        ablation.arguments()
+    assert f"--shard is '{part}'; give I/N" in capsys.readouterr().err
+
+
+def test_a_training_that_only_lacked_its_time_has_none(
+    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the last checkpoint and its time: nothing is left to do, and to measure."""
+    given = ablation.trainings(PLAN, "tiny", ["0"], [0])[0]
+    common = given.settings["common"]
+    monkeypatch.setattr(ablation, "StepStream", lambda *_, **__: None)
+    monkeypatch.setattr(ablation, "SemiSupervisedTrainer", Finished)
+    network = ablation.new_network(common, 0, "weights")
+    method = ablation.Supervised(network)
+    data = ablation.Data([], [], [], {})
+    spent = ablation.train_stage(method, 20, 0, common, data, tmp_path, "method")
+    assert spent == {"seconds": None, "cpu_seconds": None}
+    assert json.loads((tmp_path / "timing.json").read_text()) == spent
+    assert ablation.rounded(spent) == spent
+    told = ablation.told(given, {"method": spent}, {"student": {"dice": [0.5]}})
+    assert told == "row 0, seed 0: -, Dice student 0.500"
+
+
+class Finished:
+    """A trainer with no step left."""
+
+    def __init__(self, **_: object) -> None:
+        self.logger = logging.getLogger(__name__)
+
+    def add_event_handler(self, *_: object) -> None: ...
+
+    def run(self) -> None: ...
+
+
+def test_a_time_that_is_unknown_is_a_dash(ablation: ModuleType, tmp_path: Path) -> None:
+    for seed, seconds in ((0, None), (1, 30.0)):
+        record = made_up("1", seed, 0.0, ablation.row_settings(PLAN, "tiny", "1"))
+        record["times"]["method"]["cpu_seconds"] = seconds
+        record["times"]["method"]["seconds"] = None
+        (tmp_path / f"tiny-1-{seed}.json").write_text(json.dumps(record))
+    ablation.write_report(PLAN, "tiny", tmp_path, tmp_path / "report.md")
+    line, *_ = [
+        t for t in (tmp_path / "report.md").read_text().splitlines() if t.startswith("| 1 |")
+    ]
+    assert line.endswith("| 0.5 | - |")
 
 
 def made_up(row: str, seed: int, gain: float, settings: dict[str, object]) -> dict[str, object]:
