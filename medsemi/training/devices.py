@@ -20,14 +20,14 @@ def checked_device(name: torch.device | str | int) -> torch.device:
         device = torch.device(name)
         if device.type != "cuda":  # which would wake a GPU
             torch.empty(0, device=device)
-    except (RuntimeError, NotImplementedError, AssertionError) as error:
+    except (RuntimeError, NotImplementedError, AssertionError, TypeError, ValueError) as error:
         raise _refused(name) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise _refused(name)
     return device
 
 
-def _refused(name: torch.device | str | int) -> ConfigError:
+def _refused(name: object) -> ConfigError:
     gpus = torch.cuda.device_count()
     known = ", ".join(["cpu", *(f"cuda:{number}" for number in range(gpus))])
     return ConfigError(f"device is '{name}'; take {known}: PyTorch finds {gpus} GPUs here.")

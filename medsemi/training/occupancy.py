@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,6 @@ from pathlib import Path
 from typing import IO
 
 from medsemi.errors import MedsemiError, OutputError
-
-try:
-    import fcntl
-except ImportError:  # Windows, where nothing is locked
-    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 
@@ -41,8 +37,6 @@ def occupied(folder: str | Path) -> Iterator[None]:
 
 
 def _lock(file: IO[str], path: Path) -> None:
-    if fcntl is None:
-        return
     try:
         # Not `flock`, which workers that prepare batches would hold on to after a kill.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,8 +14,8 @@ def test_devices_that_are_always_here(name: str | torch.device) -> None:
     assert checked_device(name) == torch.device(name)
 
 
-@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1", "tpu", "cuda:x", "xpu", 0])
-def test_without_a_gpu_the_cpu_is_left(monkeypatch: pytest.MonkeyPatch, name: str | int) -> None:
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1", "tpu", "cuda:x", "xpu", 0, None, 1.5])
+def test_without_a_gpu_the_cpu_is_left(monkeypatch: pytest.MonkeyPatch, name: object) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigError) as refusal:
         checked_device(name)
