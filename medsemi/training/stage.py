@@ -221,6 +221,8 @@ class EvaluationStage:
         values = {f"{metric}_{name}": v for metric, v in means.items() if v is not None}
         values[f"missed_{name}"] = float(summary.overall.missed)
         self.tracker.log(values, 0)
-        text = "%s: Dice %.4f, HD95 %.2f mm, ASSD %.2f mm, %d missed; tables in %s"
-        shown = (means["dice"], means["hd95_mm"], means["assd_mm"], summary.overall.missed)
-        logger.info(text, name, *shown, self.output_dir)
+        text = "%s: Dice %s, HD95 %s mm, ASSD %s mm, %d missed; tables in %s"
+        formats = {"dice": ".4f", "hd95_mm": ".2f", "assd_mm": ".2f"}
+        # Where no case has the structure, there is no distance.
+        shown = ["–" if means[m] is None else format(means[m], f) for m, f in formats.items()]
+        logger.info(text, name, *shown, summary.overall.missed, self.output_dir)

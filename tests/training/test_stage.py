@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,21 @@ def scored(started: EvaluationStage) -> dict[str, float | None]:
     """The Dice of each network; nothing is sent."""
     started.tracker.start = lambda *_: None
     return {name: one.overall.metrics["dice"].mean for name, one in started.run().items()}
+
+
+def test_distances_that_no_case_has_are_told_as_a_dash(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The only case lacks the organ, and the network finds none."""
+    network = nn.Conv3d(1, 2, 1)
+    nn.init.zeros_(network.weight)
+    network.bias.data = torch.tensor([1.0, 0.0])
+    save_weights(tmp_path / "student.pt", network)
+    started = stage(tmp_path, "one")
+    started.volumes[0].label[:] = 0
+    with caplog.at_level(logging.INFO):
+        scored(started)
+    assert "student: Dice 1.0000, HD95 – mm, ASSD – mm, 0 missed" in caplog.text
 
 
 def test_scores_of_another_manifest_are_not_overwritten(tmp_path: Path) -> None:
