@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from ignite.engine import Events
 from torch import nn
@@ -16,11 +15,9 @@ from torch import nn
 from medsemi.atomic import write_atomically
 from medsemi.data.volumes import Volume
 from medsemi.errors import ConfigError
-from medsemi.evaluation.evaluate import Inference, evaluate_cases
+from medsemi.evaluation.evaluate import Inference, evaluate_cases, segmenter
 from medsemi.evaluation.overlay import draw_overlay
-from medsemi.evaluation.protocol import labels_from
 from medsemi.methods.method import Method
-from medsemi.parts.modes import evaluated
 from medsemi.training.checkpoint import save_weights
 from medsemi.training.health import LARGEST_GAP, teacher_gap
 from medsemi.training.tracking import Tracker
@@ -105,7 +102,7 @@ class Validation:
         logger.info("validation after step %d: %s", step, shown)
         dice = {name: summary.overall.metrics["dice"].mean for name, summary in summaries.items()}
         self._watch_teacher({k: v for k, v in dice.items() if v is not None}, engine.method, step)
-        self._draw(networks, step, device)
+        self._draw(networks, step, device, engine.amp_type)
         self._keep_best(engine.deployed, known, networks)
 
     def _watch_teacher(self, dice: Mapping[str, float], method: Method, step: int) -> None:
@@ -122,13 +119,17 @@ class Validation:
             self._warned = True
             logger.warning(COLLAPSED, step, gap)
 
-    def _draw(self, networks: Mapping[str, nn.Module], step: int, device: torch.device) -> None:
+    def _draw(
+        self,
+        networks: Mapping[str, nn.Module],
+        step: int,
+        device: torch.device,
+        amp_type: torch.dtype | None,
+    ) -> None:
+        """Draw the labels that were scored."""
+        segment = segmenter(self.inference, device, amp_type, None, len(self.classes))
         for volume in self.volumes[: self.pictures]:
-            labels = {}
-            for name, network in networks.items():
-                image = torch.from_numpy(np.array(volume.image))[None].to(device)
-                with torch.inference_mode(), evaluated(network):
-                    labels[name] = labels_from(self.inference(image, network))[0].cpu().numpy()
+            labels = {name: segment(volume, volume, one) for name, one in networks.items()}
             path = self.output_dir / "overlays" / f"{volume.case_id}_step_{step:06d}.png"
             draw_overlay(path, volume, labels, f"{volume.case_id}, step {step}")
             self.tracker.log_file(path, "overlays")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from torch import nn
 
 from medsemi.data.volumes import Volume
 from medsemi.methods.bcp import BCP
+from medsemi.methods.supervised import Supervised
 
 SMALL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_training.py"))))
 toy, trainer, validation, weights, assert_equal = (
@@ -79,7 +81,34 @@ def test_pictures_leave_each_network_in_its_mode(tmp_path: Path) -> None:
     network, teacher = toy().train(), toy().eval()
     given = {"volumes": [case], "interval": 1, "tracker": quiet, "pictures": 1}
     drawing = validation(tmp_path, **given)
-    drawing._draw({"student": network, "teacher": teacher}, 1, torch.device("cpu"))
+    how = torch.device("cpu"), None
+    drawing._draw({"student": network, "teacher": teacher}, 1, *how)
     assert list((tmp_path / "overlays").glob("case_step_*.png"))
     assert all(module.training for module in network.modules())
     assert not any(module.training for module in teacher.modules())
+
+
+def test_pictures_show_the_labels_that_were_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The organ wins by less than bf16 can tell, so that it is there in float32 alone."""
+    np.save(tmp_path / "image.npy", np.ones((1, 8, 8, 8), np.float32))
+    np.save(tmp_path / "label.npy", np.ones((8, 8, 8), np.uint8))
+    case = Volume("case", tmp_path / "image.npy", tmp_path / "label.npy", np.eye(4))
+    network = nn.Conv3d(1, 2, 1, bias=False)
+    network.weight.data = torch.tensor([1.0, 1.001]).view(2, 1, 1, 1, 1)
+    drawn: list[float] = []
+
+    def draw(_: Path, __: Volume, labels: dict[str, np.ndarray], ___: str) -> None:
+        drawn.append(labels["student"].mean())
+
+    monkeypatch.setattr("medsemi.training.handlers.draw_overlay", draw)
+    quiet = SimpleNamespace(log=lambda *_: None, log_file=lambda *_: None)
+    for amp in ("none", "bf16"):
+        given = {"volumes": [case], "interval": 1, "tracker": quiet}
+        options = {"learning_rate": lambda _: 0.0, "amp": amp}
+        handlers = [validation(tmp_path / amp, **given)]
+        trainer(tmp_path / amp, 1, Supervised(network), handlers=handlers, **options).run()
+        summary = json.loads((tmp_path / amp / "validation/step_000001/summary.json").read_text())
+        scored = summary["networks"]["student"]["overall"]["metrics"]["dice"]["mean"]
+        assert drawn.pop() == scored == (amp == "none")
