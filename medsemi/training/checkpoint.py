@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import pickle
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,19 +62,6 @@ def load_checkpoint(path: str | Path, settings: Mapping[str, Any]) -> dict[str, 
         msg = f"{path} belongs to other settings ({changes}): take another output_dir or set them back."
         raise CheckpointError(msg)
     return state
-
-
-def clear_results(folder: str | Path) -> None:
-    """Remove what an earlier training left beside its checkpoint, so that one from step 0 has its own.
-
-    Args:
-        folder: run folder of the stage; its best weights, snapshots and validations go.
-    """
-    for pattern in ("best.pt", "best.txt", "snapshot_*.pt"):
-        for path in Path(folder).glob(pattern):
-            path.unlink()
-    for path in Path(folder).glob("validation/step_*"):
-        shutil.rmtree(path)
 
 
 def save_weights(path: str | Path, network: nn.Module) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from medsemi.atomic import make_writable, write_atomically
 from medsemi.errors import MedsemiError
 from medsemi.training.checkpoint import CheckpointEvents
+from medsemi.training.earlier import EARLIER
 from medsemi.training.history import History, Row, as_stored
 from medsemi.training.provenance import (
     WAITING_CONFIG,
@@ -214,7 +215,8 @@ def upload(folder: str | Path, tracking_uri: str) -> None:
     sender.put_rows([r for r in History(folder / "history.csv").read() if math.isfinite(r.value)])
     for path in sorted(folder.rglob("*.png")):
         place = path.parent.relative_to(folder)
-        sender.put_file(path, place.as_posix() if place.parts else "")
+        if place.parts[:1] != (EARLIER,):
+            sender.put_file(path, place.as_posix() if place.parts else "")
     for name in ("run.json", "config.json", "history.csv", *RESULTS):
         if (folder / name).is_file():
             sender.put_file(folder / name)

@@ -26,13 +26,13 @@ from medsemi.parts.teacher import EmaTeacher, of_latest
 from medsemi.seeds import derive_generator, derive_seed
 from medsemi.training.checkpoint import (
     CheckpointEvents,
-    clear_results,
     load_checkpoint,
     save_checkpoint,
     save_weights,
 )
 from medsemi.training.deep_supervision import DeepSupervision
 from medsemi.training.devices import checked_device
+from medsemi.training.earlier import set_aside, set_results_aside
 from medsemi.training.exported import exported
 from medsemi.training.occupancy import occupied
 from medsemi.training.student_views import StudentViews
@@ -40,8 +40,6 @@ from medsemi.training.window_fit import refuse_unfit
 
 logger = logging.getLogger(__name__)
 
-# Weights in a run folder that the training in it did not export.
-EARLIER = "earlier"
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -185,7 +183,7 @@ class SemiSupervisedTrainer(Trainer):
         if self.stream.rank == 0:
             remove_unfinished(self.output_dir)
             if start == 0:
-                clear_results(self.output_dir)
+                set_results_aside(self.output_dir)
             keep_trained_cases(self.output_dir, self.stream.case_ids)
         if start < self.steps:
             wrapped = isinstance(self.losses, DistributedDataParallel)
@@ -298,11 +296,9 @@ class SemiSupervisedTrainer(Trainer):
         for name, network in self.networks.items():
             save_weights(self.output_dir / f"{name}.pt", network)
         save_weights(self.output_dir / "model.pt", self.deployed)
-        # An earlier training in this folder may have had other networks, which would be scored as well.
-        for path in exported(self.output_dir):
-            if path.stem not in self.networks:
-                (self.output_dir / EARLIER).mkdir(exist_ok=True)
-                path.replace(self.output_dir / EARLIER / path.name)
+        # What others put here as the training went on would be scored as well.
+        foreign = [path for path in exported(self.output_dir) if path.stem not in self.networks]
+        set_aside(self.output_dir, foreign)
 
 
 def _current(device: torch.device) -> torch.device:

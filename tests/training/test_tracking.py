@@ -208,6 +208,18 @@ def test_upload_says_in_one_sentence_what_is_missing(
         upload(tmp_path, "x.db")
 
 
+def test_upload_sends_no_pictures_of_an_earlier_training(tmp_path: Path, store: str) -> None:
+    record = {"experiment_name": "left_atrium", "run_name": "one", "tags": {}, "parameters": {}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    for name in ("overlays/a.png", "earlier/overlays/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"png")
+    upload(tmp_path, store)
+    (run,) = runs_of(store)
+    files = MlflowClient(f"sqlite:///{store}").list_artifacts(run.info.run_id)
+    assert {file.path for file in files} == {"overlays", "run.json"}
+
+
 def test_the_record_names_nobody(tmp_path: Path, store: str) -> None:
     engine_of(tracker_of(tmp_path / "run", store)).run(range(1, 2))
     record = json.loads((tmp_path / "run" / "run.json").read_text())
