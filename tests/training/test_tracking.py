@@ -49,6 +49,13 @@ def store(tmp_path: Path) -> str:
     return str(tmp_path / "mlflow.db")
 
 
+def continued(tracker: Tracker, done: int, last: int) -> None:
+    """Run the steps after `done`, as after a checkpoint of it."""
+    engine = engine_of(tracker)
+    engine.load_state_dict({"iteration": done, "max_epochs": 1, "epoch_length": last})
+    engine.run(range(done + 1, last + 1))
+
+
 def runs_of(store: str) -> list:
     client = MlflowClient(f"sqlite:///{store}")
     experiment = client.get_experiment_by_name("left_atrium")
@@ -97,9 +104,7 @@ def test_a_crash_is_marked_and_a_resume_continues_the_same_run(tmp_path: Path, s
         engine_of(tracker_of(tmp_path / "run", store), stop=5).run(range(1, 7))
     (failed,) = runs_of(store)
     assert failed.info.status == "FAILED"
-    again = engine_of(tracker_of(tmp_path / "run", store))
-    again.load_state_dict({"iteration": 2, "max_epochs": 1, "epoch_length": 6})
-    again.run(range(3, 7))
+    continued(tracker_of(tmp_path / "run", store), 2, 6)
     (run,) = runs_of(store)
     assert run.info.run_id == failed.info.run_id
     assert run.info.status == "FINISHED"
@@ -125,9 +130,7 @@ def test_a_run_that_was_deleted_is_followed_by_a_new_one_with_all_values(
     engine_of(tracker_of(tmp_path / "run", store)).run(range(1, 4))
     (first,) = runs_of(store)
     MlflowClient(f"sqlite:///{store}").delete_run(first.info.run_id)
-    again = engine_of(tracker_of(tmp_path / "run", store))
-    again.load_state_dict({"iteration": 3, "max_epochs": 1, "epoch_length": 6})
-    again.run(range(4, 7))
+    continued(tracker_of(tmp_path / "run", store), 3, 6)
     (second,) = runs_of(store)
     assert second.info.run_id != first.info.run_id
     assert values_in(store) == [(step, float(step)) for step in range(1, 7)]
@@ -139,9 +142,31 @@ def test_a_continued_run_has_the_tags_of_today(
     for revision in ("old", "new"):
         tags = {"medsemi.revision": revision}
         monkeypatch.setattr("medsemi.training.tracking.provenance_tags", tags.copy)
-        engine_of(tracker_of(tmp_path / "run", store)).run(range(1, 2))
+        continued(tracker_of(tmp_path / "run", store), 1, 2)
     (run,) = runs_of(store)
     assert run.data.tags["medsemi.revision"] == "new"
+
+
+def test_a_training_that_begins_anew_is_a_run_of_its_own(tmp_path: Path, store: str) -> None:
+    """Its values would stand among those of the training before it, of the same parameters."""
+    engine_of(tracker_of(tmp_path / "run", store)).run(range(1, 3))
+    (first,) = runs_of(store)
+    engine_of(tracker_of(tmp_path / "run", store)).run(range(11, 14))
+    second, old = runs_of(store)
+    assert old.info.run_id == first.info.run_id
+    assert old.data.metrics["loss"] == 2.0
+    history = MlflowClient(f"sqlite:///{store}").get_metric_history(second.info.run_id, "loss")
+    assert [(m.step, m.value) for m in history] == [(1, 11.0), (2, 12.0), (3, 13.0)]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["run_id"] == second.info.run_id
+
+
+def test_an_evaluation_that_is_repeated_is_told_in_the_same_run(tmp_path: Path, store: str) -> None:
+    for _ in range(2):
+        tracker = tracker_of(tmp_path / "run", store)
+        tracker.start(-1)
+        tracker.log({"dice": 0.5}, 0)
+        tracker.finish("FINISHED")
+    assert len(runs_of(store)) == 1
 
 
 def test_an_upload_after_other_parameters_is_a_run_of_its_own(tmp_path: Path, store: str) -> None:
@@ -263,9 +288,7 @@ def test_what_a_kill_kept_from_mlflow_is_told_on_resuming(
     monkeypatch.undo()
     assert lost
     assert values_in(store) == [(1, 1.0), (2, 2.0), (3, 3.0)]
-    again = engine_of(tracker_of(tmp_path / "run", store))
-    again.load_state_dict({"iteration": 5, "max_epochs": 1, "epoch_length": 6})
-    again.run(range(6, 7))
+    continued(tracker_of(tmp_path / "run", store), 5, 6)
     assert values_in(store) == [(step, float(step)) for step in range(1, 7)]
 
 
@@ -275,9 +298,7 @@ def test_what_was_told_stays_told_through_two_kills(
     """Killed at step 6 with the checkpoint of step 2, and again at step 4."""
     engine_of(tracker_of(tmp_path / "run", store)).run(range(1, 7))
     for last in (4, 8):
-        again = engine_of(tracker_of(tmp_path / "run", store))
-        again.load_state_dict({"iteration": 2, "max_epochs": 1, "epoch_length": last})
-        again.run(range(3, last + 1))
+        continued(tracker_of(tmp_path / "run", store), 2, last)
     steps = [step for step, _ in values_in(store)]
     assert [step for step in steps if step != 6] == [1, 2, 3, 4, 5, 7, 8]
 
