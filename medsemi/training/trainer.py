@@ -34,6 +34,7 @@ from medsemi.training.deep_supervision import DeepSupervision
 from medsemi.training.devices import checked_device
 from medsemi.training.earlier import set_aside, set_results_aside
 from medsemi.training.exported import exported
+from medsemi.training.health import all_finite
 from medsemi.training.occupancy import occupied
 from medsemi.training.student_views import StudentViews
 from medsemi.training.window_fit import refuse_unfit
@@ -203,12 +204,23 @@ class SemiSupervisedTrainer(Trainer):
             self.fire_event(Events.STARTED)
             self.fire_event(Events.COMPLETED)
 
+    @property
+    def _saved_modules(self) -> dict[str, nn.Module]:
+        """What has weights or statistics in a checkpoint."""
+        modules: dict[str, nn.Module] = {"method": self.method}
+        if self.average is not None:
+            modules["average"] = self.average
+        if self.scales is not None:
+            modules["scales"] = self.scales.heads
+        return modules
+
     def _resume(self) -> int:
         state = load_checkpoint(self.checkpoint, self.settings)
         if state is None:
             return 0
         try:
-            self.method.load_state_dict(state["method"])
+            for name, module in self._saved_modules.items():
+                module.load_state_dict(state[name])
         except RuntimeError as error:
             msg = (
                 f"{self.checkpoint} holds another network: take another output_dir or set it back."
@@ -216,10 +228,6 @@ class SemiSupervisedTrainer(Trainer):
             raise CheckpointError(msg) from error
         self.optimizer.load_state_dict(state["optimizer"])
         self.loss_scaler.load_state_dict(state["scaler"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        if self.scales is not None:
-            self.scales.heads.load_state_dict(state["scales"])
         epoch = {"max_epochs": 1, "epoch_length": self.steps}
         self.load_state_dict({"iteration": state["step"], **epoch})
         return int(state["step"])
@@ -255,28 +263,25 @@ class SemiSupervisedTrainer(Trainer):
 
     def _save(self, engine: Engine) -> None:
         output = cast("dict[str, Tensor]", engine.state.output)
-        # Gradients of a finite loss, or of another rank, may not be.
-        weights = torch.stack(
-            [p.detach().sum(dtype=torch.float64) for p in self.method.parameters()]
-        )
-        if not torch.isfinite(output["loss"]) or not torch.isfinite(weights).all():
-            msg = (
-                f"The loss, or a weight, is not a number at step {engine.state.iteration}; lower the learning"
-                f" rate. {self.checkpoint} holds the last good state."
+        modules = self._saved_modules
+        if not all_finite(output["loss"], modules.values()):
+            kept = (
+                f" {self.checkpoint} holds the last good state."
+                if self.checkpoint.is_file()
+                else ""
             )
-            raise MedsemiError(msg)
+            raise MedsemiError(
+                "The loss, or a weight or statistic of a network, is not a number at step"
+                f" {engine.state.iteration}; lower the learning rate.{kept}"
+            )
         if self.stream.rank == 0:
             self.fire_event(CheckpointEvents.BEFORE)
             state: dict[str, Any] = {
-                "method": self.method.state_dict(),
+                **{name: module.state_dict() for name, module in modules.items()},
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.loss_scaler.state_dict(),
                 "step": engine.state.iteration,
             }
-            if self.average is not None:
-                state["average"] = self.average.state_dict()
-            if self.scales is not None:
-                state["scales"] = self.scales.heads.state_dict()
             save_checkpoint(self.checkpoint, state, self.settings)
 
     def _finish(self, engine: Engine) -> None:

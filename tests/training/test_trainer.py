@@ -12,6 +12,7 @@ import pytest
 import torch
 from ignite.engine import Events
 from torch import Tensor, nn
+from torch.nn import BatchNorm3d
 
 from medsemi.batch import Batch
 from medsemi.data.held_out import TRAINED
@@ -99,11 +100,42 @@ class BrokenGradient(Supervised):
             next(self.parameters()).data.fill_(float("nan"))
 
 
+class Overflow:
+    """Statistics that a forward in fp16 left, whose step was skipped: the next losses are finite."""
+
+    def __init__(self, name: str, step: int) -> None:
+        self.name, self.step = name, step
+
+    def attach(self, engine: SemiSupervisedTrainer) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=self.step), self._overflow)
+
+    def _overflow(self, engine: SemiSupervisedTrainer) -> None:
+        norm = next(m for m in engine.networks[self.name].modules() if isinstance(m, BatchNorm3d))
+        norm.running_var.fill_(float("inf"))
+
+
 def test_weights_that_are_no_number_are_not_kept(tmp_path: Path) -> None:
     with pytest.raises(MedsemiError, match="not a number at step 4"):
         trainer(tmp_path, method=BrokenGradient(toy())).run()
     kept = torch.load(tmp_path / "last.pt", weights_only=True)
     assert kept["step"] == 2
+
+
+@pytest.mark.parametrize("name", ["student", "average"])
+def test_statistics_that_are_no_number_are_not_kept(tmp_path: Path, name: str) -> None:
+    options = {"weight_average": 0.9, "handlers": [Overflow(name, 3)]}
+    with pytest.raises(
+        MedsemiError, match=r"not a number at step 4; .*last\.pt holds the last good"
+    ):
+        trainer(tmp_path, method=Supervised(toy()), **options).run()
+    kept = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert kept["step"] == 2
+
+
+def test_before_the_first_checkpoint_no_good_state_is_promised(tmp_path: Path) -> None:
+    with pytest.raises(MedsemiError, match=r"not a number at step 2; lower the learning rate\.$"):
+        trainer(tmp_path, method=Supervised(toy()), handlers=[Overflow("student", 1)]).run()
+    assert not (tmp_path / "last.pt").exists()
 
 
 def test_a_checkpoint_of_another_network_or_number_of_processes_is_refused(tmp_path: Path) -> None:
