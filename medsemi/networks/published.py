@@ -14,11 +14,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from medsemi.errors import CheckpointError
+from medsemi.networks.weights_file import not_weights, read_saved
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,7 +74,11 @@ def load_published(network: nn.Module, source: str | Path | Mapping[str, object]
         CheckpointError: if the file cannot be read, or holds unknown keys, or misses keys, or has
             weights of another shape. The network is then unchanged.
     """
-    name, content = _read(source)
+    name, content = (
+        ("the checkpoint", source)
+        if isinstance(source, Mapping)
+        else (str(source), read_saved(source))
+    )
     weights = {key.removeprefix("module."): value for key, value in _state(name, content).items()}
     dropped = tuple(key for key in weights if key.partition(".")[0] in _UNUSED_HEADS)
     kept = {key: value for key, value in weights.items() if key not in dropped}
@@ -88,38 +93,17 @@ def load_published(network: nn.Module, source: str | Path | Mapping[str, object]
     return LoadReport(loaded=tuple(state), dropped=dropped, renamed=renamed)
 
 
-def _read(source: str | Path | Mapping[str, object]) -> tuple[str, Mapping[str, object]]:
-    if isinstance(source, Mapping):
-        return "the checkpoint", source
-    path = Path(source)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist; give the path of a checkpoint.") from None
-    except Exception as error:  # of other bytes torch also tells by KeyError, IndexError and more
-        raise CheckpointError(
-            f"{path} cannot be read as a file of weights only ({type(error).__name__}); "
-            "download or convert it again."
-        ) from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"{path} holds a {type(content).__name__} instead of a state dict; "
-            "give a checkpoint of the published code."
-        )
-    return str(path), content
-
-
-def _state(name: str, content: Mapping[str, object]) -> dict[str, Tensor]:
+def _state(name: str, content: Mapping[str, Any]) -> dict[str, Tensor]:
     inner = content.get("net")
     if isinstance(inner, Mapping) and set(content) <= _CONTAINER_KEYS:
         content = inner
-    strange = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    strange = not_weights(content)
     if strange or not content:
         found = f"entries that are no weights ({_listed(strange)})" if strange else "nothing"
         raise CheckpointError(
             f"{name} holds {found}; give a state dict, or one under the key 'net'."
         )
-    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    return dict(content)
 
 
 def _layout_of_atrium(key: str) -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import EventEnum
-from torch import nn
+from torch import Tensor, nn
 
 from medsemi.atomic import write_atomically
 from medsemi.errors import CheckpointError
+from medsemi.networks.weights_file import not_weights, read_saved
 
 
 class CheckpointEvents(EventEnum):
@@ -53,7 +53,7 @@ def load_checkpoint(path: str | Path, settings: Mapping[str, Any]) -> dict[str, 
     path = Path(path)
     if not path.is_file():
         return None
-    state: dict[str, Any] = _read(path)
+    state: dict[str, Any] = dict(read_saved(path))
     stored = json.loads(state.pop("settings", "{}"))
     current = json.loads(_canonical(settings))
     differing = sorted(k for k in stored.keys() | current.keys() if stored.get(k) != current.get(k))
@@ -75,9 +75,10 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     """Load weights written by `save_weights` into `network` and return it.
 
     Raises:
-        CheckpointError: if the file is missing, unreadable, or does not fit the network.
+        CheckpointError: if the file is missing, unreadable, holds something else, or does not fit the
+            network.
     """
-    weights = _read(Path(path))
+    weights = _read_weights(path)
     own = network.state_dict()
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     resized = [k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape]
@@ -92,9 +93,9 @@ def weight_names(path: str | Path) -> frozenset[str]:
     """Return the names of the weights in a file written by `save_weights`.
 
     Raises:
-        CheckpointError: if it is missing or unreadable.
+        CheckpointError: if it is missing, unreadable, or holds something else.
     """
-    return frozenset(_read(Path(path)))
+    return frozenset(_read_weights(path))
 
 
 def _save(content: object, path: Path) -> None:
@@ -105,19 +106,15 @@ def _save(content: object, path: Path) -> None:
         raise OSError(errno.EIO, " ".join(str(error).split())[:120], str(path)) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
+def _read_weights(path: str | Path) -> dict[str, Tensor]:
+    weights = read_saved(path)
+    strange = not_weights(weights)
+    if strange:
         raise CheckpointError(
-            f"{path} does not exist: train first, or name another file."
-        ) from error
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        msg = f"{path} cannot be read as weights: it is damaged or holds something else."
-        raise CheckpointError(msg) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no state dict: name another file.")
-    return content
+            f"{path} holds entries that are no weights ({', '.join(strange[:5])}); give the weights of"
+            " one network, such as model.pt."
+        )
+    return dict(weights)
 
 
 def _canonical(settings: Mapping[str, Any]) -> str:

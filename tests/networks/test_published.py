@@ -155,6 +155,7 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
         ({}, "holds nothing"),
         ({"model": {"a": 1}}, r"no weights \(model\)"),
         ({"net": {}, "other": 1}, r"no weights \(net, other\)"),
+        ({"net": {0: torch.zeros(1)}}, r"no weights \(0\)"),
     ],
 )
 def test_content_that_is_no_state_dict_is_named(tmp_path: Path, content: Any, words: str) -> None:

@@ -17,6 +17,7 @@ from medsemi.training.checkpoint import (
     load_weights,
     save_checkpoint,
     save_weights,
+    weight_names,
 )
 
 SETTINGS: dict[str, Any] = {"steps": 10, "window": (16, 16), "manifest": "abc"}
@@ -150,7 +151,7 @@ def test_a_missing_file_of_weights_is_named(tmp_path: Path) -> None:
 
 def test_what_is_no_state_dict_is_named(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "model.pt")
-    with pytest.raises(CheckpointError, match="holds no state dict"):
+    with pytest.raises(CheckpointError, match="a list instead of a state dict"):
         load_weights(network(), tmp_path / "model.pt")
 
 
@@ -161,3 +162,20 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, other: nn.Module
     with pytest.raises(CheckpointError, match=r"does not fit the network \(missing"):
         load_weights(other, tmp_path / "model.pt")
     assert all(torch.equal(before[key], value) for key, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {0: torch.zeros(1)},
+        {**network().state_dict(), 1: torch.zeros(1)},
+        {**network().state_dict(), "0.weight": 2.0},
+        {"method": network().state_dict(), "step": 2},
+    ],
+)
+def test_entries_that_are_no_weights_are_named(tmp_path: Path, content: dict[Any, Any]) -> None:
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=r"model\.pt holds entries that are no weights \("):
+        load_weights(network(), tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="no weights"):
+        weight_names(tmp_path / "model.pt")
