@@ -180,7 +180,10 @@ class Tracker:
 
 def _identity(record: Path, target: Target, parameters: Mapping[str, str]) -> dict[str, object]:
     """Which run is told; the one of the record goes on if it has this address and these parameters."""
-    known = json.loads(record.read_text()) if record.is_file() else {}
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        known = {}  # what is damaged names no run
     address = without_password(target.tracking_uri)
     same = known.get("tracking_uri") == address and known.get("parameters") == parameters
     return {
@@ -200,21 +203,16 @@ def upload(folder: str | Path, tracking_uri: str) -> None:
         tracking_uri: as for `Tracker`.
 
     Raises:
-        MedsemiError: if the folder holds no run, or the server did not take it.
+        MedsemiError: if the folder holds no run, or one that cannot be read, or the server did not
+            take it.
     """
     folder = Path(folder)
-    try:
-        described = json.loads((folder / "run.json").read_text())
-    except OSError as error:
-        raise MedsemiError(f"{folder} holds no run.json; name the folder of one stage.") from error
-    target = Target(
-        normalized_uri(tracking_uri), described["experiment_name"], described["run_name"]
-    )
-    record, parameters = folder / "upload.json", described["parameters"]
+    names, parameters, tags = _described(folder)
+    target, record = Target(normalized_uri(tracking_uri), *names), folder / "upload.json"
     identity = _identity(record, target, parameters)
     with write_atomically(record) as temporary:
         temporary.write_text(json.dumps({**identity, "parameters": parameters}, indent=1) + "\n")
-    sender = Sender(target, record, parameters, described["tags"])
+    sender = Sender(target, record, parameters, tags)
     sender.put_rows([r for r in History(folder / "history.csv").read() if math.isfinite(r.value)])
     for path in sorted(folder.rglob("*.png")):
         place = path.parent.relative_to(folder)
@@ -225,7 +223,22 @@ def upload(folder: str | Path, tracking_uri: str) -> None:
             sender.put_file(folder / name)
     finished = any((folder / name).is_file() for name in RESULTS)
     if not sender.close("FINISHED" if finished else "KILLED", seconds=120):
-        raise MedsemiError(f"{tracking_uri} did not take the run in {folder}; try again later.")
+        address = without_password(tracking_uri)
+        raise MedsemiError(f"{address} did not take the run in {folder}; try again later.")
+
+
+def _described(folder: Path) -> tuple[tuple[str, str], dict[str, str], dict[str, str]]:
+    """Names of experiment and run, parameters and tags, as `run.json` has them."""
+    record = folder / "run.json"
+    try:
+        described = json.loads(record.read_text(encoding="utf-8"))
+        names = described["experiment_name"], described["run_name"]
+        return names, dict(described["parameters"]), dict(described["tags"])
+    except OSError as error:
+        raise MedsemiError(f"{folder} holds no run.json; name the folder of one stage.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{record} is damaged, or tells no run of medsemi; name the folder of another stage."
+        raise MedsemiError(msg) from error
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -233,6 +233,38 @@ def test_upload_says_in_one_sentence_what_is_missing(
         upload(tmp_path, "x.db")
 
 
+@pytest.mark.parametrize(
+    "record",
+    [b"", b'{"stage": "tr', b"[]", b"{}", b'{"experiment_name": 1}', b"\xff",
+     b'{"experiment_name": "a", "run_name": "b", "parameters": "c", "tags": {}}'],
+)  # fmt: skip
+def test_upload_names_a_record_that_is_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], record: bytes
+) -> None:
+    (tmp_path / "run.json").write_bytes(record)
+    assert main([str(tmp_path), str(tmp_path / "x.db")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {tmp_path / 'run.json'} is damaged, or tells no run")
+
+
+def test_upload_begins_a_run_where_it_cannot_read_which_it_told(tmp_path: Path, store: str) -> None:
+    engine_of(tracker_of(tmp_path / "run", store)).run(range(1, 2))
+    (tmp_path / "run" / "upload.json").write_text('{"run_id": "cut')
+    upload(tmp_path / "run", store)
+    assert len(runs_of(store)) == 2
+
+
+def test_upload_tells_no_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine_of(tracker_of(tmp_path, str(tmp_path / "x.db"))).run(range(1, 2))
+    monkeypatch.setattr(sender.Sender, "close", lambda *_, **__: False)
+    assert main([str(tmp_path), "http://ann:secret@127.0.0.1:9"]) == 2
+    told = capsys.readouterr().err
+    assert "http://127.0.0.1:9 did not take the run" in told
+    assert "secret" not in told
+
+
 def test_upload_sends_no_pictures_of_an_earlier_training(tmp_path: Path, store: str) -> None:
     record = {"experiment_name": "left_atrium", "run_name": "one", "tags": {}, "parameters": {}}
     (tmp_path / "run.json").write_text(json.dumps(record))
