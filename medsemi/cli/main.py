@@ -6,9 +6,11 @@ A command registers itself with `add_parser`; what is slow to import is imported
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from medsemi import __version__
 from medsemi.cli.streams import silence
@@ -16,6 +18,8 @@ from medsemi.errors import MedsemiError
 from medsemi.prediction.codes import DISCLAIMER, RunStopped
 
 UNWRITABLE, INTERRUPTED = 4, 130
+# What a disk or its rights are to blame for; any other OSError is a mistake of the program.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EFBIG)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,14 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a name may have signs that a terminal lacks
     try:
         code = _run(arguments)
-        sys.stdout.flush()  # at the end of the process an error would be told by Python
+        if sys.stdout is not None:
+            sys.stdout.flush()  # at the end of the process an error would be told by Python
     except BrokenPipeError:
         silence(sys.stdout)
         return 0
     except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
         silence(sys.stdout)
         place, reason = error.filename or "the output", error.strerror or error
-        print(f"medsemi: {place}: {reason}; make room, or choose another place.", file=sys.stderr)
+        _tell(f"{place}: {reason}; make room, or choose another place.")
         return UNWRITABLE
     return code
 
@@ -74,14 +81,20 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         return int(given.run(given))
     except RunStopped as stop:
-        print(f"medsemi: {stop.finding}", file=sys.stderr)
+        _tell(stop.finding)
         return stop.exit_code
     except MedsemiError as error:
-        print(f"medsemi: {error}", file=sys.stderr)
+        _tell(error)
         return 1
     except KeyboardInterrupt:
-        print("medsemi: interrupted", file=sys.stderr)
+        _tell("interrupted")
         return INTERRUPTED
+
+
+def _tell(message: object) -> None:
+    # The exit code counts, whether or not somebody reads this.
+    with suppress(OSError):
+        print(f"medsemi: {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 
 def silence(stream: TextIO) -> None:
-    """Drop what a stream still holds, and all that it is given later.
+    """Drop what a stream of the process still holds, and all that it is given later.
 
     What it holds would be written at the end of the process at the latest, which would fail with it.
     """

@@ -95,8 +95,9 @@ class Record:
     @property
     def training(self) -> tuple[object, ...]:
         """What no two trainings of an arm have in common."""
-        # Of the curve its end alone: earlier versions read that of a pre-training off another network.
-        return self.steps, self.seconds, self.curve[-1:]
+        # Of the curve its second half: earlier versions read that of a pre-training off another network.
+        end = tuple((p.step, p.dice) for p in self.curve if 2 * p.step > self.steps)
+        return self.steps, self.seconds, end
 
     def save(self, folder: Path) -> None:
         """Write the record; scores of the other role that an older one of this training holds are kept."""
@@ -147,7 +148,8 @@ def collect(plan: Plan, arm: Arm, tracked: Tracked) -> tuple[Record, StageRun] |
     stages, training = list[StageRun](), scored.training
     for stage in reversed(arm.stages):
         run = here.get(stage)
-        if run is None or not run.is_of(training):
+        # Folders that were copied here have another identity than what is scored here.
+        if run is None or not ("evaluate" in here or run.is_of(training)):
             run = tracked.find(stage, common, training)
         if run is None:
             return None

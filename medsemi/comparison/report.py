@@ -87,7 +87,8 @@ def make_report(
     tables = [scores_table(summary), differences_table(summary)]
     if summary.classes:
         tables.append(networks_table("By class", "Deployed networks.", "class", summary.classes))
-    tables.append(time_table(*equal_time))
+    if equal_time[0] > 0:  # else no time is known
+        tables.append(time_table(*equal_time))
     if summary.others:
         note = "Networks that a method trains and does not deploy; no choice was made on them."
         tables.append(networks_table("Other networks", note, "network", summary.others))

@@ -134,12 +134,13 @@ def window_cutter(
 
     def cut(array: NDArray[Any]) -> NDArray[Any]:
         values = cut_window(array, around, box)
+        lead = array.shape[: array.ndim - len(window)]
         if not np.issubdtype(array.dtype, np.floating):
-            return values.ravel()[_nearest(places, box)]
-        channels = torch.from_numpy(values.reshape(1, -1, *box))
+            return values.reshape(*lead, -1)[..., _nearest(places, box)]
+        channels = torch.from_numpy(values.astype(np.float32, copy=False).reshape(1, -1, *box))
         grid = torch.from_numpy(places)[None]
         turned = functional.grid_sample(channels, grid, "bilinear", "zeros", align_corners=False)
-        return turned.numpy().reshape(*array.shape[: array.ndim - len(window)], *window)
+        return turned.numpy().reshape(*lead, *window).astype(array.dtype, copy=False)
 
     return cut
 

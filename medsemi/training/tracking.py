@@ -92,9 +92,8 @@ class Tracker:
         """Open a run, or continue the one that the folder belongs to.
 
         Args:
-            step: the step that is continued from; what was reported after it is dropped. A training
-                begins at 0, with a new run of MLflow, whose curves would mix with those of an
-                earlier one; at -1 all is told anew, in the same run.
+            step: the step that is continued from; what was reported after it is dropped, and at -1
+                all of it.
             device: named in the tags.
 
         Raises:
@@ -108,8 +107,6 @@ class Tracker:
         record = self.folder / "run.json"
         description = {"stage": self.stage, "parameters": self.parameters, "tags": self.tags}
         identity = _identity(record, self.target, self.parameters)
-        if step == 0:
-            identity["run_id"] = None
         with write_atomically(record) as temporary:
             temporary.write_text(json.dumps({**description, **identity}, indent=1) + "\n")
         self._sender = Sender(self.target, record, self.parameters, self.tags)

@@ -264,7 +264,10 @@ class SemiSupervisedTrainer(Trainer):
     def _save(self, engine: Engine) -> None:
         output = cast("dict[str, Tensor]", engine.state.output)
         modules = self._saved_modules
-        if not all_finite(output["loss"], modules.values()):
+        values: list[Tensor] = [p for module in modules.values() for p in module.parameters()]
+        if self.stream.rank == 0:  # whose statistics are saved, and go to the other ranks
+            values += [b for module in modules.values() for b in module.buffers()]
+        if not all_finite(output["loss"], values):
             kept = (
                 f" {self.checkpoint} holds the last good state."
                 if self.checkpoint.is_file()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from medsemi.cli.main import main
 
 FULL = Path("/dev/full")
 
@@ -49,3 +52,25 @@ def test_a_list_of_cases_that_finds_no_room_is_one_sentence(shared: Path) -> Non
         code, told = ended(full.fileno(), "inspect", scan)
     assert code == 4
     assert told.count("\n") == 1
+
+
+def test_a_refusal_that_nobody_reads_is_a_refusal(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "medsemi", "inspect", str(tmp_path / "nothing")]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=write, check=False)
+    finally:
+        os.close(write)
+    assert done.returncode == 1
+
+
+def test_a_mistake_of_the_program_is_not_told_as_a_full_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lacking(given: object) -> int:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "report.css")
+
+    monkeypatch.setattr("medsemi.cli.methods.run", lacking)
+    with pytest.raises(FileNotFoundError, match=r"report\.css"):
+        main(["methods"])

@@ -170,6 +170,20 @@ def test_a_training_of_this_machine_has_no_scores_of_another(arms, tmp_path: Pat
     assert record.machine == "B"
 
 
+def test_stages_that_were_copied_here_are_of_what_is_scored_here(arms, tmp_path: Path) -> None:
+    """Without `training.json`, which lies beside them, the evaluation has an identity of its own."""
+    arm, plan = Arm("bcp", 0), arms.a_plan(tmp_path)
+    arms.write_arm(plan, arm)
+    for number, folder in enumerate(
+        (*(plan.folder(arm) / stage for stage in arm.stages), plan.evaluation(arm))
+    ):
+        tags = json.loads((folder / "run.json").read_text())["tags"]
+        own = {TRAINING_TAG: "there" if number < 2 else "here"}
+        (folder / "run.json").write_text(json.dumps({"tags": {**tags, **own}}))
+    record, _ = collect(plan, arm, Server())
+    assert record.steps == 20
+
+
 def test_records_of_both_roles_and_of_other_machines_gather(arms, tmp_path: Path) -> None:
     plan = arms.a_plan(tmp_path)
     one = arms.a_record(plan, "bcp", 0, 0.8)

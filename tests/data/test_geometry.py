@@ -133,6 +133,17 @@ def test_a_label_is_read_where_torch_reads_the_nearest_voxel(spacing: tuple, see
     np.testing.assert_array_equal(window_cutter(draw, window, matrix)(label), read[0, 0].numpy())
 
 
+def test_every_type_and_leading_axis_is_kept() -> None:
+    matrix = Geometry(1.0, (0, 0, 180)).draw((1.0, 1.0), np.random.default_rng(0))
+    cut = window_cutter(WindowDraw(0, (), (4, 5)), (8, 8), matrix)
+    values = np.random.default_rng(1).integers(0, 9, (2, 20, 20))
+    for kind in (np.float16, np.float64, np.int64):
+        found = cut(values.astype(kind))
+        assert found.dtype == kind
+        np.testing.assert_array_equal(found[1], cut(values[1].astype(kind)))
+    np.testing.assert_array_equal(cut(values)[0], cut(values[0]))
+
+
 def test_probabilities_and_the_straight_window() -> None:
     generator = np.random.default_rng(0)
     before = generator.bit_generator.state

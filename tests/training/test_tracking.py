@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 
 from medsemi.errors import MedsemiError
 from medsemi.training import sender
+from medsemi.training.earlier import set_results_aside
 from medsemi.training.history import History
 from medsemi.training.provenance import WAITING_CONFIG
 from medsemi.training.tracking import Tracker, main, upload
@@ -151,6 +152,8 @@ def test_a_training_that_begins_anew_is_a_run_of_its_own(tmp_path: Path, store: 
     """Its values would stand among those of the training before it, of the same parameters."""
     engine_of(tracker_of(tmp_path / "run", store)).run(range(1, 3))
     (first,) = runs_of(store)
+    (tmp_path / "run" / "model.pt").touch()
+    set_results_aside(tmp_path / "run")
     engine_of(tracker_of(tmp_path / "run", store)).run(range(11, 14))
     second, old = runs_of(store)
     assert old.info.run_id == first.info.run_id
